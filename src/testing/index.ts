@@ -1,2 +1,11 @@
 export { ManualClock } from "./manual-clock.js";
+export { ScriptedChatModel } from "./scripted-chat-model.js";
+export type {
+  Script,
+  ScriptedCall,
+  ScriptedCallOptions,
+  ScriptedChatModelOptions,
+  ScriptedReply,
+  ScriptedToolCall,
+} from "./scripted-chat-model.js";
 export type { Clock, TimerHandle } from "../internal/clock.js";

@@ -37,7 +37,9 @@ export class ManualClock implements Clock {
    */
   constructor(startMs: number = Date.UTC(2026, 0, 1)) {
     if (!Number.isFinite(startMs)) {
-      throw new TypeError(`Expected \`startMs\` to be a finite number, got \`${String(startMs)}\` (${typeof startMs})`);
+      throw new TypeError(
+        `Expected \`startMs\` to be a finite number, got \`${String(startMs)}\` (${typeof startMs})`,
+      );
     }
     this.#startedAt = startMs;
   }
@@ -80,7 +82,9 @@ export class ManualClock implements Clock {
    */
   advance(ms: number): Promise<void> {
     if (!(Number.isFinite(ms) && ms >= 0)) {
-      throw new RangeError(`Expected \`ms\` to be a finite number from 0 up, got \`${String(ms)}\` (${typeof ms})`);
+      throw new RangeError(
+        `Expected \`ms\` to be a finite number from 0 up, got \`${String(ms)}\` (${typeof ms})`,
+      );
     }
     const advanced = this.#lastAdvance.then(() => this.#advance(ms));
     this.#lastAdvance = advanced.catch(() => undefined);
