@@ -9,3 +9,5 @@ export type {
   ScriptedToolCall,
 } from "./scripted-chat-model.js";
 export type { Clock, TimerHandle } from "../internal/clock.js";
+export { assertIsolation } from "./assert-isolation.js";
+export type { IsolationOptions, IsolationTarget } from "./assert-isolation.js";
