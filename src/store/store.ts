@@ -154,6 +154,8 @@ export type LedgerHint =
 export interface RunLedger {
   /** Whether other processes use it too: leases then expire and must be renewed. */
   readonly shared: boolean;
+  /** Names the engine: equal (by identity) to the `engine` of the saver whose writes its leases fence. */
+  readonly engine?: object | undefined;
 
   /**
    * Accepts a run or refuses it whole, leaving nothing. Racing submissions are applied one after another:
@@ -290,6 +292,8 @@ export interface ForkPoint {
  * `configurable[RUN_KEY] = { lease, turnId }`: the first put of a new turn makes the state before it a fork point.
  */
 export interface ForkingSaver extends BaseCheckpointSaver {
+  /** See {@link RunLedger.engine}. */
+  readonly engine?: object | undefined;
   /** Oldest first. */
   forkPoints(threadId: string): Promise<readonly ForkPoint[]>;
   /**

@@ -1,0 +1,52 @@
+import type { JsonObject, JsonValue } from "../json.js";
+
+/** Copies plain JSON, so that the giver may change its own object afterwards. Undefined properties are left out. */
+export function copyJson<T>(value: T): T {
+  // The copy of a JSON value has the type of the value; TypeScript cannot follow the recursion.
+  return copy(value) as T;
+}
+
+function copy(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(copy);
+  const entries: [string, unknown][] = [];
+  for (const [key, item] of Object.entries(value)) if (item !== undefined) entries.push([key, copy(item)]);
+  // Not by assignment: a key may be `__proto__`.
+  return Object.fromEntries(entries);
+}
+
+/** Lays objects over each other, the later the stronger; undefined properties cover nothing. */
+export function mergeJson(...layers: readonly (JsonObject | undefined)[]): JsonObject {
+  const merged = new Map<string, JsonValue>();
+  for (const layer of layers) {
+    if (layer === undefined) continue;
+    for (const [key, value] of Object.entries(layer)) if (value !== undefined) merged.set(key, value);
+  }
+  return Object.fromEntries(merged);
+}
+
+/** About what a plain JSON value takes in memory, rather too much than too little. */
+export function estimateBytes(value: unknown): number {
+  if (typeof value === "string") return 24 + 2 * value.length;
+  if (typeof value !== "object" || value === null) return 8;
+  let bytes = 32;
+  if (Array.isArray(value)) for (const item of value) bytes += estimateBytes(item);
+  else for (const item of Object.values(value)) bytes += 8 + estimateBytes(item);
+  return bytes;
+}
+
+/** Whether `JSON.parse(JSON.stringify(value))` gives the same value again; cycles must have been excluded. */
+export function isJsonValue(value: unknown): value is JsonValue {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return true;
+  if (typeof value === "number") return Number.isFinite(value);
+  if (typeof value !== "object") return false;
+  if (Array.isArray(value)) return value.every(isJsonValue) && !hasHoles(value);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return false;
+  return Object.values(value).every((item) => item === undefined || isJsonValue(item));
+}
+
+/** `every` skips holes, `JSON.stringify` makes them null. */
+function hasHoles(array: readonly unknown[]): boolean {
+  return Object.keys(array).length !== array.length;
+}

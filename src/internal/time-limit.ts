@@ -1,0 +1,44 @@
+import { onAbort } from "./abort.js";
+import type { Clock } from "./clock.js";
+
+/** The outcome of {@link withTimeLimit}: the promise's own end, or that it took too long. */
+export type Timed<T> =
+  | { readonly kind: "done"; readonly value: T }
+  | { readonly kind: "failed"; readonly error: unknown }
+  | { readonly kind: "late" };
+
+/**
+ * Waits for a promise, but no longer than `ms`, nor after the signal aborts. Never rejects; a promise that is
+ * late is left to itself.
+ */
+export function withTimeLimit<T>(
+  promise: Promise<T>,
+  ms: number,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<Timed<T>> {
+  return new Promise((resolve) => {
+    const settle = (timed: Timed<T>): void => {
+      clock.clearTimeout(timer);
+      detach();
+      resolve(timed);
+    };
+    const timer = clock.setTimeout(() => {
+      settle({ kind: "late" });
+    }, ms);
+    const detach = onAbort(signal, () => {
+      // Not within onAbort itself, where `detach` has no value yet.
+      queueMicrotask(() => {
+        settle({ kind: "late" });
+      });
+    });
+    promise.then(
+      (value) => {
+        settle({ kind: "done", value });
+      },
+      (error: unknown) => {
+        settle({ kind: "failed", error });
+      },
+    );
+  });
+}

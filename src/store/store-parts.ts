@@ -1,0 +1,73 @@
+import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
+import type { Clock } from "../internal/clock.js";
+import type { SessionIdentity } from "../session.js";
+import { memoryStore, type MemoryStore } from "./memory/memory-store.js";
+import type { DropReason, EventLog, ForkingSaver, RunLedger, SessionStore, Store } from "./store.js";
+
+/** Whether a saver has the fork points of this library. */
+export function isForkingSaver(saver: BaseCheckpointSaver): saver is ForkingSaver {
+  const candidate = saver as Partial<ForkingSaver>;
+  return typeof candidate.forkPoints === "function" && typeof candidate.restore === "function";
+}
+
+/**
+ * A store made whole: parts that were left out are in-process ones. Owns, and closes, only those.
+ *
+ * @throws {TypeError} when `runs` comes without the checkpointer of its engine: its leases could not fence it.
+ */
+export class StoreParts {
+  readonly sessions: SessionStore;
+  readonly checkpointer: BaseCheckpointSaver;
+  readonly runs: RunLedger;
+  readonly events: EventLog;
+  readonly #given: Store;
+  readonly #own: MemoryStore | undefined;
+  #ready: Promise<void> | undefined;
+
+  constructor(given: Store = {}, clock: Clock) {
+    const { sessions, checkpointer, runs, events } = given;
+    if (runs !== undefined) {
+      const engine = runs.engine;
+      if (checkpointer === undefined || engine === undefined || (checkpointer as ForkingSaver).engine !== engine) {
+        throw new TypeError("Expected `store.runs` to come with the `store.checkpointer` of the same engine");
+      }
+    }
+    this.#given = given;
+    if (sessions === undefined || checkpointer === undefined || runs === undefined || events === undefined) {
+      this.#own = memoryStore({ clock });
+    }
+    // The own store is there whenever a part is missing.
+    const own = this.#own as MemoryStore;
+    this.sessions = sessions ?? own.sessions;
+    this.checkpointer = checkpointer ?? own.checkpointer;
+    this.runs = runs ?? own.runs;
+    this.events = events ?? own.events;
+  }
+
+  /** Calls the store's `init` once; a failed try is forgotten, so that the next call tries again. */
+  ready(): Promise<void> {
+    if (this.#ready !== undefined) return this.#ready;
+    const ready = Promise.resolve(this.#given.init?.());
+    this.#ready = ready;
+    ready.catch(() => {
+      if (this.#ready === ready) this.#ready = undefined;
+    });
+    return ready;
+  }
+
+  /** Lets go of what is past the limits of the parts. */
+  async sweep(): Promise<void> {
+    await this.#given.sweep?.();
+    await this.#own?.sweep();
+  }
+
+  /** Tells of whole conversations that went; an own directory over somebody else's saver drops none. */
+  onDrop(listener: (session: SessionIdentity, reason: DropReason) => void): () => void {
+    const source = this.#own?.checkpointer === this.checkpointer ? this.#own : this.#given;
+    return source.onDrop?.(listener) ?? (() => undefined);
+  }
+
+  async close(): Promise<void> {
+    await this.#own?.close();
+  }
+}
