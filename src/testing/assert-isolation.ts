@@ -152,7 +152,8 @@ function joinedDeltas(events: readonly RunEvent[]): readonly string[] {
 
 function textOf(value: unknown): string {
   try {
-    return JSON.stringify(value) ?? "";
+    // In an array, for `undefined` has no JSON of its own.
+    return JSON.stringify([value]);
   } catch {
     // Circular, or a bigint in it.
     return inspect(value, {

@@ -1,4 +1,5 @@
 import type { CallbackManagerForLLMRun } from "@langchain/core/callbacks/manager";
+import type { BaseLanguageModelInput } from "@langchain/core/language_models/base";
 import {
   BaseChatModel,
   type BaseChatModelCallOptions,
@@ -7,6 +8,7 @@ import {
 } from "@langchain/core/language_models/chat_models";
 import { AIMessage, AIMessageChunk, type BaseMessage } from "@langchain/core/messages";
 import { ChatGenerationChunk, type ChatResult } from "@langchain/core/outputs";
+import type { Runnable } from "@langchain/core/runnables";
 import type { Clock, TimerHandle } from "../internal/clock.js";
 import type { Usage } from "../run-event.js";
 import { checkReply, planChunks, type ChunkFields } from "./scripted-reply.js";
@@ -93,7 +95,7 @@ const realTimers: Pick<Clock, "setTimeout" | "clearTimeout"> = {
  * model.assertComplete();
  */
 export class ScriptedChatModel extends BaseChatModel<ScriptedCallOptions> {
-  readonly #script: Script;
+  readonly #script: readonly ScriptedReply[] | Exclude<Script, readonly unknown[]>;
   readonly #timers: Pick<Clock, "setTimeout" | "clearTimeout">;
   readonly #calls: CallRecord[] = [];
 
@@ -101,12 +103,15 @@ export class ScriptedChatModel extends BaseChatModel<ScriptedCallOptions> {
   constructor(script: Script, options: ScriptedChatModelOptions = {}) {
     const { clock, ...params } = options;
     super(params);
-    if (typeof script !== "function" && !Array.isArray(script)) {
+    this.#timers = clock ?? realTimers;
+    if (typeof script === "function") {
+      this.#script = script;
+      return;
+    }
+    if (!isArray(script)) {
       throw new TypeError(`Expected \`script\` to be an array or a function, got ${typeof script}`);
     }
-    if (typeof script !== "function") for (const [index, reply] of script.entries()) checkReply(reply, index);
-    this.#script = typeof script === "function" ? script : [...script];
-    this.#timers = clock ?? realTimers;
+    this.#script = script.map(checkReply);
   }
 
   /** All calls so far, oldest first. */
@@ -140,7 +145,10 @@ export class ScriptedChatModel extends BaseChatModel<ScriptedCallOptions> {
     return "scripted";
   }
 
-  override bindTools(tools: BindToolsInput[], kwargs?: Partial<ScriptedCallOptions>) {
+  override bindTools(
+    tools: BindToolsInput[],
+    kwargs?: Partial<ScriptedCallOptions>,
+  ): Runnable<BaseLanguageModelInput, AIMessageChunk, ScriptedCallOptions> {
     return this.withConfig({ ...kwargs, tools });
   }
 
@@ -167,6 +175,8 @@ export class ScriptedChatModel extends BaseChatModel<ScriptedCallOptions> {
       ...(id !== undefined && { id }),
       ...(tool_calls !== undefined && { tool_calls }),
       ...(invalid_tool_calls !== undefined && { invalid_tool_calls }),
+      // The class infers `undefined` for it, though it may well be there.
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
       ...(usage_metadata !== undefined && { usage_metadata }),
     });
     return { generations: [{ message, text: whole.text }] };
@@ -197,27 +207,30 @@ export class ScriptedChatModel extends BaseChatModel<ScriptedCallOptions> {
       outcome: "pending",
     };
     this.#calls.push(call);
+    // What it stays when the reader leaves at a `yield`.
+    let outcome: ScriptedCall["outcome"] = "aborted";
     try {
       signal?.throwIfAborted();
       const reply = await this.#replyTo(call);
       const failing = reply.error !== undefined;
       const chunks = planChunks(reply, call.responseId);
-      const content = failing ? chunks.slice(0, reply.errorAfter ?? 0) : chunks.slice(0, -1);
-      for (const fields of content) {
+      const content = chunks.slice(0, -1);
+      for (const fields of failing ? content.slice(0, reply.errorAfter ?? 0) : content) {
         await this.#wait(reply.delayMs ?? 0, signal);
         yield fields;
       }
       signal?.throwIfAborted();
+      // Whatever the script wants thrown.
+      // eslint-disable-next-line @typescript-eslint/only-throw-error
       if (failing) throw reply.error;
       yield* chunks.slice(-1);
       signal?.throwIfAborted();
-      call.outcome = "completed";
+      outcome = "completed";
     } catch (error) {
-      call.outcome = signal?.aborted === true ? "aborted" : "failed";
+      outcome = signal?.aborted === true ? "aborted" : "failed";
       throw error;
     } finally {
-      // Still pending here means that the reader left at a `yield`.
-      if (call.outcome === "pending") call.outcome = "aborted";
+      call.outcome = outcome;
     }
   }
 
@@ -233,7 +246,7 @@ export class ScriptedChatModel extends BaseChatModel<ScriptedCallOptions> {
       const replies = count(script.length, "reply", "replies");
       throw new Error(`The script has ${replies}, and this is call ${String(call.index + 1)} of the model.`);
     }
-    return checkReply(reply, call.index);
+    return reply;
   }
 
   async #wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
@@ -274,6 +287,11 @@ function withReject(): { promise: Promise<never>; reject: (reason: unknown) => v
     reject = fail;
   });
   return { promise, reject };
+}
+
+/** As `Array.isArray`, which forgets what a readonly array holds. */
+function isArray(value: readonly unknown[]): boolean {
+  return Array.isArray(value);
 }
 
 function toolName(tool: BindToolsInput): string {

@@ -139,7 +139,7 @@ describe("ScriptedChatModel", () => {
       await Promise.resolve();
       const word = asked(messages);
       return messages.at(-1)?.type === "tool"
-        ? [`${word}`, "!"].join("")
+        ? `${word}!`
         : { toolCalls: [{ name: "add", args: { a: 1, b: 1 } }] };
     });
     const agent = createAgent({ model, tools: [add] });
