@@ -1,0 +1,16 @@
+import { defineConfig } from "tsup";
+
+/** ES modules and their types; scripts/to-commonjs.mjs makes the CommonJS half from them. */
+export default defineConfig({
+  entry: {
+    index: "src/index.ts",
+    langgraph: "src/langgraph/index.ts",
+    testing: "src/testing/index.ts",
+  },
+  format: ["esm"],
+  target: "node20",
+  dts: true,
+  clean: true,
+  // What entries share is a chunk of its own: one class, one registry, whichever entry was loaded first.
+  splitting: true,
+});
