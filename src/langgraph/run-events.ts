@@ -1,0 +1,438 @@
+import { BaseCallbackHandler } from "@langchain/core/callbacks/base";
+import type { AIMessage, AIMessageChunk, BaseMessage, ToolMessage } from "@langchain/core/messages";
+import type { LLMResult } from "@langchain/core/outputs";
+import type { JsonValue } from "../json.js";
+import type { RunQueue } from "./run-queue.js";
+import {
+  isMessage,
+  parseInput,
+  reasoningOf,
+  toDataEvent,
+  toInterrupt,
+  toolMessageOf,
+  toUsage,
+} from "./event-parts.js";
+import { isRecord, toJson } from "./to-json.js";
+
+type Part = "text" | "reasoning";
+
+/** One model call whose tokens are shown. */
+interface ModelCall {
+  readonly runId: string;
+  /** The message's id, known from the first token on. Its first text part has the same, others are named after it. */
+  messageId: string | undefined;
+  texts: number;
+  reasonings: number;
+  open: Part | undefined;
+  openId: string;
+  streamed: boolean;
+  /** By the index of the chunk. */
+  toolCallIds: (string | undefined)[];
+}
+
+interface ToolCall {
+  readonly toolName: string;
+  /** The JSON of the input that was last shown. */
+  input: string | undefined;
+  answered: boolean;
+}
+
+const HIDDEN_TAGS = ["nostream", "langsmith:nostream"];
+
+/**
+ * Turns LangChain's callbacks and LangGraph's updates into a run's events. One per run, given with the call and never
+ * set on a model, which many runs share.
+ *
+ * Why not the `messages` stream mode: its handler goes through one queue of the whole process, in which a slow
+ * callback of one run starves all others. A handler that awaits is called directly.
+ *
+ * What is shown: models and tools that run in a node of the graph or of a subgraph. What runs inside a tool is the
+ * tool's own business (nested agents too), known by descent: a run whose parent is a tool run or lies inside one.
+ * Chains are therefore watched from the first tool on, and ignored before.
+ */
+export class RunTap extends BaseCallbackHandler {
+  readonly name = "agent-sessions";
+  readonly lc_prefer_streaming = true;
+  override awaitHandlers = true;
+  override ignoreChain = true;
+  override ignoreRetriever = true;
+  override ignoreCustomEvent = true;
+
+  readonly #queue: RunQueue;
+  #steps = 0;
+  #current: ModelCall | undefined;
+  readonly #calls = new Map<string, ModelCall>();
+  readonly #toolCalls = new Map<string, ToolCall>();
+  readonly #toolRuns = new Map<string, string>();
+  readonly #insideTools = new Set<string>();
+  /** Messages that were shown, or are not to be. */
+  readonly #seenMessages = new Set<string>();
+  readonly #interrupts = new Set<string>();
+  readonly #modelErrors = new Set<unknown>();
+  #before: readonly BaseMessage[];
+  #beforeIsSeen = false;
+
+  /** @param before - The messages that are no news: updates may hold them again. */
+  constructor(queue: RunQueue, before: readonly BaseMessage[]) {
+    super();
+    this.#queue = queue;
+    this.#before = before;
+  }
+
+  isModelError(error: unknown): boolean {
+    return this.#modelErrors.has(error);
+  }
+
+  // Models
+
+  override async handleChatModelStart(
+    _model: unknown,
+    _messages: unknown,
+    runId: string,
+    parentRunId?: string,
+    _extra?: unknown,
+    tags?: string[],
+  ): Promise<void> {
+    if (parentRunId !== undefined && this.#insideTools.has(parentRunId)) return;
+    if (tags?.some((tag) => HIDDEN_TAGS.includes(tag)) === true) return;
+    const call: ModelCall = {
+      runId,
+      messageId: undefined,
+      texts: 0,
+      reasonings: 0,
+      open: undefined,
+      openId: "",
+      streamed: false,
+      toolCallIds: [],
+    };
+    this.#calls.set(runId, call);
+    this.#steps += 1;
+    await this.#queue.push({ type: "step-started", step: this.#steps });
+  }
+
+  /** The hot path: returns nothing unless the queue is full, and allocates one event per token. */
+  override handleLLMNewToken(
+    token: string,
+    _indices: unknown,
+    runId: string,
+    _parentRunId?: string,
+    _tags?: string[],
+    fields?: { chunk?: unknown },
+  ): Promise<void> | undefined {
+    const current = this.#current;
+    const call = current?.runId === runId ? current : this.#calls.get(runId);
+    if (call === undefined) return undefined;
+    this.#current = call;
+    call.streamed = true;
+    // Only chat models come here, whose chunk has a message; completion models have none.
+    const message = (fields?.chunk as { message?: AIMessageChunk } | undefined)?.message;
+    if (message === undefined) return token === "" ? undefined : this.#delta(call, "text", token);
+    call.messageId ??= message.id;
+    return this.#content(call, message);
+  }
+
+  override async handleLLMEnd(output: LLMResult, runId: string): Promise<void> {
+    const message = (output.generations[0]?.[0] as { message?: AIMessage } | undefined)?.message;
+    const call = this.#calls.get(runId);
+    if (message?.id !== undefined) this.#seenMessages.add(message.id);
+    if (call !== undefined) {
+      this.#calls.delete(runId);
+      if (message !== undefined) {
+        call.messageId ??= message.id;
+        if (!call.streamed) await this.#content(call, message);
+      }
+      await this.#endPart(call);
+      if (message !== undefined) await this.#toolInputs(message);
+    }
+    // Hidden calls cost tokens too.
+    const usage = message === undefined ? undefined : toUsage(message.usage_metadata);
+    if (usage !== undefined) await this.#queue.push({ type: "usage", usage });
+  }
+
+  override async handleLLMError(error: unknown, runId: string): Promise<void> {
+    this.#modelErrors.add(error);
+    const call = this.#calls.get(runId);
+    if (call === undefined) return;
+    this.#calls.delete(runId);
+    await this.#endPart(call);
+  }
+
+  /** Everything that one chunk, or a whole message of a model that does not stream, adds. */
+  #content(call: ModelCall, message: AIMessage | AIMessageChunk): Promise<void> | undefined {
+    let wait: Promise<void> | undefined;
+    const reasoning = reasoningOf(message.additional_kwargs);
+    if (reasoning !== "") wait = this.#delta(call, "reasoning", reasoning);
+    const { content } = message;
+    if (typeof content === "string") {
+      if (content !== "") wait = this.#delta(call, "text", content) ?? wait;
+    } else {
+      for (const block of content as readonly Record<string, unknown>[])
+        wait = this.#block(call, block) ?? wait;
+    }
+    const chunks = (message as Partial<AIMessageChunk>).tool_call_chunks;
+    if (chunks !== undefined && chunks.length > 0) wait = this.#toolChunks(call, chunks) ?? wait;
+    return wait;
+  }
+
+  #block(call: ModelCall, block: Record<string, unknown>): Promise<void> | undefined {
+    const type = block["type"];
+    if (type === "text" || type === "text_delta" || type === "output_text")
+      return this.#some(call, "text", block["text"]);
+    if (type === "thinking" || type === "thinking_delta")
+      return this.#some(call, "reasoning", block["thinking"]);
+    if (type === "reasoning") return this.#some(call, "reasoning", block["reasoning"]);
+    if (type === "reasoning_content" && isRecord(block["reasoningText"])) {
+      return this.#some(call, "reasoning", block["reasoningText"]["text"]);
+    }
+    return undefined;
+  }
+
+  #some(call: ModelCall, part: Part, delta: unknown): Promise<void> | undefined {
+    return typeof delta === "string" && delta !== "" ? this.#delta(call, part, delta) : undefined;
+  }
+
+  #delta(call: ModelCall, part: Part, delta: string): Promise<void> | undefined {
+    if (call.open !== part) this.#startPart(call, part);
+    return part === "text"
+      ? this.#queue.push({ type: "text-delta", id: call.openId, delta })
+      : this.#queue.push({ type: "reasoning-delta", id: call.openId, delta });
+  }
+
+  #startPart(call: ModelCall, part: Part): void {
+    void this.#endPart(call);
+    // What LangChain names a message that its provider gave no id.
+    const messageId = (call.messageId ??= `run-${call.runId}`);
+    call.open = part;
+    const name = part === "text" ? messageId : `${messageId}.reasoning`;
+    const count = part === "text" ? (call.texts += 1) : (call.reasonings += 1);
+    call.openId = count === 1 ? name : `${name}.${String(count)}`;
+    void this.#queue.push({ type: part === "text" ? "text-start" : "reasoning-start", id: call.openId });
+  }
+
+  #endPart(call: ModelCall): Promise<void> | undefined {
+    const { open } = call;
+    if (open === undefined) return undefined;
+    call.open = undefined;
+    return this.#queue.push({ type: open === "text" ? "text-end" : "reasoning-end", id: call.openId });
+  }
+
+  // Tools
+
+  #toolChunks(
+    call: ModelCall,
+    chunks: NonNullable<AIMessageChunk["tool_call_chunks"]>,
+  ): Promise<void> | undefined {
+    let wait: Promise<void> | undefined;
+    for (const chunk of chunks) {
+      // Without an index a chunk with an id begins a call, and one without goes on with the last.
+      const index =
+        chunk.index ??
+        (chunk.id === undefined ? Math.max(0, call.toolCallIds.length - 1) : call.toolCallIds.length);
+      let id = call.toolCallIds[index];
+      if (id === undefined) {
+        if (chunk.id === undefined || chunk.id === "" || chunk.name === undefined || chunk.name === "")
+          continue;
+        id = chunk.id;
+        call.toolCallIds[index] = id;
+        void this.#endPart(call);
+        this.#toolCalls.set(id, { toolName: chunk.name, input: undefined, answered: false });
+        wait = this.#queue.push({ type: "tool-input-start", toolCallId: id, toolName: chunk.name }) ?? wait;
+      }
+      if (chunk.args !== undefined && chunk.args !== "") {
+        wait = this.#queue.push({ type: "tool-input-delta", toolCallId: id, delta: chunk.args }) ?? wait;
+      }
+    }
+    return wait;
+  }
+
+  async #toolInputs(message: AIMessage): Promise<void> {
+    for (const { id, name, args } of message.tool_calls ?? []) {
+      if (id !== undefined) await this.#toolInput(id, name, JSON.stringify(args));
+    }
+    for (const { id, name } of message.invalid_tool_calls ?? []) {
+      if (id === undefined) continue;
+      await this.#queue.push({
+        type: "tool-output-error",
+        toolCallId: id,
+        toolName: name ?? "",
+        message: "The model's input for this tool is not valid JSON.",
+      });
+    }
+  }
+
+  /** Shows the input, unless it is what was shown last: a human may edit a call before it runs. */
+  async #toolInput(toolCallId: string, toolName: string, input: string): Promise<void> {
+    const known = this.#toolCalls.get(toolCallId);
+    if (known?.input === input) return;
+    if (known === undefined) this.#toolCalls.set(toolCallId, { toolName, input, answered: false });
+    else known.input = input;
+    await this.#queue.push({ type: "tool-input-available", toolCallId, toolName, input: parseInput(input) });
+  }
+
+  override async handleToolStart(
+    tool: unknown,
+    input: string,
+    runId: string,
+    parentRunId?: string,
+    _tags?: string[],
+    _metadata?: Record<string, unknown>,
+    runName?: string,
+    toolCallId?: string,
+  ): Promise<void> {
+    this.ignoreChain = false;
+    const hidden = parentRunId !== undefined && this.#insideTools.has(parentRunId);
+    this.#insideTools.add(runId);
+    if (hidden) return;
+    const id = toolCallId ?? runId;
+    this.#toolRuns.set(runId, id);
+    const name =
+      this.#toolCalls.get(id)?.toolName ??
+      runName ??
+      (isRecord(tool) && typeof tool["name"] === "string" ? tool["name"] : "tool");
+    await this.#toolInput(id, name, input);
+  }
+
+  override async handleToolEnd(output: unknown, runId: string): Promise<void> {
+    const toolCallId = this.#toolRuns.get(runId);
+    if (toolCallId === undefined) return;
+    this.#toolRuns.delete(runId);
+    const message = toolMessageOf(output, toolCallId);
+    if (message !== undefined) await this.#toolMessage(message);
+    else
+      await this.#toolOutput(
+        toolCallId,
+        undefined,
+        isRecord(output) && "lg_name" in output ? null : toJson(output),
+      );
+  }
+
+  override async handleToolError(error: unknown, runId: string): Promise<void> {
+    const toolCallId = this.#toolRuns.get(runId);
+    if (toolCallId === undefined) return;
+    this.#toolRuns.delete(runId);
+    // An interrupt, or a command for the parent graph: no failure.
+    if (isRecord(error) && error["is_bubble_up"] === true) return;
+    const call = this.#toolCalls.get(toolCallId);
+    if (call !== undefined) call.answered = true;
+    await this.#queue.push({
+      type: "tool-output-error",
+      toolCallId,
+      toolName: call?.toolName ?? "",
+      message: error instanceof Error ? error.message : "The tool failed.",
+    });
+  }
+
+  #toolMessage(message: ToolMessage): Promise<void> | undefined {
+    const { tool_call_id: toolCallId, name, content, status } = message;
+    if (status !== "error") return this.#toolOutput(toolCallId, name, toJson(content));
+    const call = this.#answer(toolCallId, name);
+    return this.#queue.push({
+      type: "tool-output-error",
+      toolCallId,
+      toolName: call.toolName,
+      message: message.text,
+    });
+  }
+
+  #toolOutput(toolCallId: string, name: string | undefined, output: JsonValue): Promise<void> | undefined {
+    const call = this.#answer(toolCallId, name);
+    return this.#queue.push({ type: "tool-output-available", toolCallId, toolName: call.toolName, output });
+  }
+
+  #answer(toolCallId: string, name: string | undefined): ToolCall {
+    let call = this.#toolCalls.get(toolCallId);
+    if (call === undefined) {
+      call = { toolName: name ?? "", input: undefined, answered: true };
+      this.#toolCalls.set(toolCallId, call);
+    }
+    call.answered = true;
+    return call;
+  }
+
+  // Descent: called only once a tool has started.
+
+  override handleChainStart(_chain: unknown, _inputs: unknown, runId: string, parentRunId?: string): void {
+    if (parentRunId !== undefined && this.#insideTools.has(parentRunId)) this.#insideTools.add(runId);
+  }
+
+  override handleChainEnd(_outputs: unknown, runId: string): void {
+    this.#insideTools.delete(runId);
+  }
+
+  override handleChainError(_error: unknown, runId: string): void {
+    this.#insideTools.delete(runId);
+  }
+
+  // The graph
+
+  /** What a node wrote with `config.writer`. It cannot wait, so the queue's hard limit holds here. */
+  write(chunk: unknown): void {
+    void this.#queue.push(toDataEvent(chunk));
+  }
+
+  /** One chunk of the `updates` mode: what nodes returned, and interrupts. */
+  async update(chunk: unknown): Promise<void> {
+    if (!isRecord(chunk)) return;
+    for (const [node, update] of Object.entries(chunk)) {
+      if (node === "__interrupt__") await this.#interruptsOf(update);
+      else if (Array.isArray(update)) for (const part of update) await this.#nodeUpdate(part);
+      else await this.#nodeUpdate(update);
+    }
+  }
+
+  async #interruptsOf(update: unknown): Promise<void> {
+    if (!Array.isArray(update)) return;
+    for (const interrupt of update.map(toInterrupt)) {
+      if (interrupt === undefined || this.#interrupts.has(interrupt.id)) continue;
+      this.#interrupts.add(interrupt.id);
+      await this.#queue.push({ type: "interrupt", ...interrupt });
+    }
+  }
+
+  /**
+   * Shows what came without a callback: answers of tools that did not run (rejected, unknown), and messages that
+   * a node wrote itself (a canned reply, a limit's notice).
+   */
+  async #nodeUpdate(update: unknown): Promise<void> {
+    const messages = isRecord(update) ? update["messages"] : undefined;
+    for (const message of Array.isArray(messages) ? (messages as unknown[]) : [messages]) {
+      if (!isMessage(message)) continue;
+      const type = message.getType();
+      if (type === "tool") {
+        const { tool_call_id: toolCallId } = message as ToolMessage;
+        if (this.#toolCalls.get(toolCallId)?.answered !== true && this.#isNews(message))
+          await this.#toolMessage(message as ToolMessage);
+      } else if (type === "ai" && this.#isNews(message)) {
+        await this.#wholeMessage(message as AIMessage);
+      }
+    }
+  }
+
+  async #wholeMessage(message: AIMessage): Promise<void> {
+    const call: ModelCall = {
+      runId: message.id ?? String(this.#seenMessages.size),
+      messageId: message.id,
+      texts: 0,
+      reasonings: 0,
+      open: undefined,
+      openId: "",
+      streamed: false,
+      toolCallIds: [],
+    };
+    await this.#content(call, message);
+    await this.#endPart(call);
+    await this.#toolInputs(message);
+  }
+
+  #isNews(message: BaseMessage): boolean {
+    if (message.id === undefined) return true;
+    if (!this.#beforeIsSeen) {
+      this.#beforeIsSeen = true;
+      for (const { id } of this.#before) if (id !== undefined) this.#seenMessages.add(id);
+      this.#before = [];
+    }
+    if (this.#seenMessages.has(message.id)) return false;
+    this.#seenMessages.add(message.id);
+    return true;
+  }
+}
