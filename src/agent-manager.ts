@@ -6,7 +6,7 @@ import { canonicalJson } from "./internal/canonical-json.js";
 import { integerOption, refuseUnknownKeys } from "./internal/check-options.js";
 import { systemClock, type Clock, type TimerHandle } from "./internal/clock.js";
 import { compactConfig, defaults, type AgentManagerOptions } from "./options.js";
-import { SessionAgent, SessionContext } from "./session-agent.js";
+import { SessionContext, StateSlot, type SessionAgent } from "./session-agent.js";
 import { identify, type SessionIdentity, type SessionRef } from "./session.js";
 import { StoreParts } from "./store/store-parts.js";
 
@@ -117,7 +117,15 @@ export class AgentManager<TConfig extends object = object, TContext = unknown> e
       defaultConfig: this.#defaultConfig,
       cleanupIntervalMs: this.#cleanupIntervalMs,
       conversation: (session, config) =>
-        factory.conversation?.(new SessionContext(session, config, checkpointer, new AbortController().signal, runs)),
+        factory.conversation?.(
+          new SessionContext(
+            session,
+            config,
+            checkpointer,
+            new StateSlot(runs, session.threadId),
+            new AbortController().signal,
+          ),
+        ),
     } satisfies ManagerInternals<TConfig, TContext>);
     this.#schedule();
   }

@@ -8,7 +8,7 @@ import { untilAborted } from "./internal/abort.js";
 import type { Clock } from "./internal/clock.js";
 import { deferred, type Deferred } from "./internal/deferred.js";
 import { withTimeLimit } from "./internal/time-limit.js";
-import { SessionAgent, SessionContext, type DirectUse } from "./session-agent.js";
+import { SessionAgent, SessionContext, StateSlot, type DirectUse } from "./session-agent.js";
 import type { SessionIdentity } from "./session.js";
 import type { RunLedger } from "./store/store.js";
 
@@ -120,9 +120,15 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
     return true;
   }
 
+  /** Gives a reserved place back that somebody else may now have. */
   unreserve(): void {
     this.#reserved -= 1;
     this.#notify();
+  }
+
+  /** Gives a reserved place back for which there was no use; nobody needs to be told. */
+  cancelReservation(): void {
+    this.#reserved -= 1;
   }
 
   /** The live agent of a session that is not being created or closed, without using it. */
@@ -390,7 +396,8 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
     try {
       // The map entry is set by the caller right after this first step.
       await this.#room(signal);
-      const context = new SessionContext(session, config, checkpointer, signal, runs);
+      const slot = new StateSlot(runs, threadId);
+      const context = new SessionContext(session, config, checkpointer, slot, signal);
       const making = Promise.resolve().then(() => factory.create(context));
       const made = await withTimeLimit(making, createTimeoutMs, clock, signal);
       if (made.kind === "failed") throw made.error;
@@ -408,7 +415,7 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
       }
       const inner = made.value;
       this.#checkMade(session, inner);
-      const agent = new SessionAgent(session, config, configKey, inner, context.slot, this);
+      const agent = new SessionAgent(session, config, configKey, inner, slot, this);
       if (signal.aborted) {
         this.#startClosing(agent, this.#closed ? "closed" : "removed");
         throw signal.reason;

@@ -39,29 +39,22 @@ export class StateSlot implements SessionState {
   }
 }
 
-/** What a factory gets. The state slot is made when it is first asked for: most agents never do. */
+/** What a factory gets. */
 export class SessionContext<TConfig extends object> implements AgentContext<TConfig> {
   readonly sessionId: string;
   readonly userId?: string;
   readonly threadId: string;
-  slot: StateSlot | undefined;
-  readonly #runs: RunLedger;
 
   constructor(
     session: SessionIdentity,
     readonly config: AgentConfig<TConfig>,
     readonly checkpointer: BaseCheckpointSaver,
+    readonly state: StateSlot,
     readonly signal: AbortSignal,
-    runs: RunLedger,
   ) {
     this.sessionId = session.sessionId;
     if (session.userId !== undefined) this.userId = session.userId;
     this.threadId = session.threadId;
-    this.#runs = runs;
-  }
-
-  get state(): SessionState {
-    return (this.slot ??= new StateSlot(this.#runs, this.threadId));
   }
 }
 
@@ -87,7 +80,7 @@ export class SessionAgent<TConfig extends object = object, TContext = unknown> i
     readonly config: AgentConfig<TConfig>,
     readonly configKey: string,
     readonly inner: Agent<TContext>,
-    readonly slot: StateSlot | undefined,
+    readonly slot: StateSlot,
     pool: DirectUse,
   ) {
     this.#pool = pool;

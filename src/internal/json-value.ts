@@ -34,19 +34,3 @@ export function estimateBytes(value: unknown): number {
   else for (const item of Object.values(value)) bytes += 8 + estimateBytes(item);
   return bytes;
 }
-
-/** Whether `JSON.parse(JSON.stringify(value))` gives the same value again; cycles must have been excluded. */
-export function isJsonValue(value: unknown): value is JsonValue {
-  if (value === null || typeof value === "string" || typeof value === "boolean") return true;
-  if (typeof value === "number") return Number.isFinite(value);
-  if (typeof value !== "object") return false;
-  if (Array.isArray(value)) return value.every(isJsonValue) && !hasHoles(value);
-  const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null) return false;
-  return Object.values(value).every((item) => item === undefined || isJsonValue(item));
-}
-
-/** `every` skips holes, `JSON.stringify` makes them null. */
-function hasHoles(array: readonly unknown[]): boolean {
-  return Object.keys(array).length !== array.length;
-}

@@ -1,5 +1,5 @@
 import { onAbort } from "./abort.js";
-import type { Clock } from "./clock.js";
+import type { Clock, TimerHandle } from "./clock.js";
 
 /** The outcome of {@link withTimeLimit}: the promise's own end, or that it took too long. */
 export type Timed<T> =
@@ -32,6 +32,36 @@ export function withTimeLimit<T>(
         settle({ kind: "late" });
       });
     });
+    promise.then(
+      (value) => {
+        settle({ kind: "done", value });
+      },
+      (error: unknown) => {
+        settle({ kind: "failed", error });
+      },
+    );
+  });
+}
+
+/** Waits for a promise for as long as it takes, but once the signal aborts only `graceMs` more. Never rejects. */
+export function withAbortGrace<T>(
+  promise: Promise<T>,
+  signal: AbortSignal,
+  graceMs: number,
+  clock: Clock,
+): Promise<Timed<T>> {
+  return new Promise((resolve) => {
+    let timer: TimerHandle | undefined;
+    const detach = onAbort(signal, () => {
+      timer = clock.setTimeout(() => {
+        resolve({ kind: "late" });
+      }, graceMs);
+    });
+    const settle = (timed: Timed<T>): void => {
+      detach();
+      clock.clearTimeout(timer);
+      resolve(timed);
+    };
     promise.then(
       (value) => {
         settle({ kind: "done", value });

@@ -1,0 +1,469 @@
+import { Admin, type CleanupReport, type ServiceHealth, type ServiceStats, type SessionInfo, type SessionListing } from "./admin.js";
+import type { Agent, AgentRunOptions } from "./agent.js";
+import { internalsOf, type AgentManager } from "./agent-manager.js";
+import { ConfigCheck } from "./config-check.js";
+import { Conversations, type HistoryPage } from "./conversations.js";
+import { AgentError } from "./errors.js";
+import { TypedEvents, type ChatServiceEvents } from "./events.js";
+import { choiceOption, integerOption, optionalInteger, refuseUnknownKeys } from "./internal/check-options.js";
+import type { TimerHandle } from "./internal/clock.js";
+import { deferred } from "./internal/deferred.js";
+import { LazyIterator } from "./internal/lazy-iterator.js";
+import { KeyedQueue } from "./internal/keyed-queue.js";
+import type { JsonObject } from "./json.js";
+import { defaults, type ChatOptions } from "./options.js";
+import type { Interrupt, RunEvent } from "./run-event.js";
+import { RunEngine, type AttachOptions } from "./run-engine.js";
+import { Run, type AcceptedRun } from "./run.js";
+import {
+  checkAnswers,
+  checkPolicy,
+  fingerprintOf,
+  toConfigPatch,
+  toRunId,
+  toUserMessage,
+  type ChatRequest,
+  type EditRequest,
+  type RegenerateRequest,
+  type ResumeRequest,
+  type RunRequest,
+} from "./requests.js";
+import { checkId, identify, type SessionIdentity, type SessionRef } from "./session.js";
+import type { BusyPolicy, RunInput, RunRecord, RunStatus } from "./store/store.js";
+
+/** How a {@link ChatService} is built. */
+export interface ChatServiceOptions<TConfig extends object = object, TContext = unknown>
+  extends ChatOptions<TConfig, TContext> {
+  readonly manager: AgentManager<TConfig, TContext>;
+}
+
+const OPTION_KEYS = [
+  "manager",
+  "maxConcurrentRuns",
+  "maxConcurrentRunsPerUser",
+  "onBusy",
+  "queueLimit",
+  "totalQueueLimit",
+  "leaseMs",
+  "maxAttempts",
+  "runTimeoutMs",
+  "abortGraceMs",
+  "interruptTtlMs",
+  "maxMessageBytes",
+  "configKeys",
+  "validateConfig",
+  "resolveContext",
+] as const satisfies readonly (keyof ChatServiceOptions)[];
+
+/** A run as its store knows it. */
+export interface RunInfo {
+  readonly runId: string;
+  readonly status: RunStatus;
+  readonly createdAt: number;
+  readonly startedAt?: number;
+  readonly finishedAt?: number;
+  /** The questions with which it stopped, if it was interrupted. */
+  readonly interrupts: readonly Interrupt[];
+}
+
+/** What one submission is made of, once it has been checked. */
+interface Prepared {
+  readonly input: RunInput;
+  readonly patch: JsonObject;
+  readonly onBusy: BusyPolicy;
+}
+
+/**
+ * Streamed conversations of many users over the agents of a manager: one run at a time per session, in the order
+ * of acceptance, each on its own history, config and model. See {@link Run} for what comes back.
+ *
+ * @throws {TypeError | RangeError} from the constructor, for options that are wrong.
+ */
+export class ChatService<TConfig extends object = object, TContext = unknown> extends TypedEvents<ChatServiceEvents> {
+  readonly manager: AgentManager<TConfig, TContext>;
+  readonly #engine: RunEngine<TConfig, TContext>;
+  readonly #admin: Admin<TConfig, TContext>;
+  readonly #conversations: Conversations<TConfig, TContext>;
+  readonly #configs: ConfigCheck<TConfig, TContext>;
+  readonly #internals: ReturnType<typeof internalsOf<TConfig, TContext>>;
+  /** Keeps the submissions of one session in the order of the calls. */
+  readonly #submissions = new KeyedQueue();
+  readonly #onBusy: BusyPolicy;
+  readonly #queueLimit: number;
+  readonly #totalQueueLimit: number;
+  readonly #maxMessageBytes: number;
+  readonly #interruptTtlMs: number | undefined;
+  #owned: (() => Promise<void>) | undefined;
+  #timer: TimerHandle | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: ChatServiceOptions<TConfig, TContext>) {
+    super();
+    refuseUnknownKeys("ChatService", options, OPTION_KEYS);
+    const { manager } = options;
+    // A caller in plain JavaScript may have left it out.
+    if (typeof (manager as unknown) !== "object") throw new TypeError("Expected `manager` to be an AgentManager");
+    this.manager = manager;
+    this.#internals = internalsOf(manager);
+    this.#onBusy = choiceOption("onBusy", options.onBusy, defaults.onBusy, ["enqueue", "reject", "interrupt", "rollback"]);
+    this.#queueLimit = integerOption("queueLimit", options.queueLimit, defaults.queueLimit, 1);
+    this.#totalQueueLimit = integerOption("totalQueueLimit", options.totalQueueLimit, defaults.totalQueueLimit, 1);
+    this.#maxMessageBytes = integerOption("maxMessageBytes", options.maxMessageBytes, defaults.maxMessageBytes, 1);
+    this.#interruptTtlMs = optionalInteger("interruptTtlMs", options.interruptTtlMs, 1);
+    this.#configs = new ConfigCheck(this.#internals.factory, options.configKeys ?? [], options.validateConfig);
+    this.#conversations = new Conversations(manager, this.#internals);
+    this.#engine = new RunEngine({
+      store: manager.store,
+      pool: this.#internals.pool,
+      clock: this.#internals.clock,
+      leaseMs: integerOption("leaseMs", options.leaseMs, defaults.leaseMs, 100),
+      maxAttempts: integerOption("maxAttempts", options.maxAttempts, defaults.maxAttempts, 1),
+      maxConcurrentRuns: optionalInteger("maxConcurrentRuns", options.maxConcurrentRuns, 1),
+      maxConcurrentRunsPerUser: optionalInteger("maxConcurrentRunsPerUser", options.maxConcurrentRunsPerUser, 1),
+      runTimeoutMs: integerOption("runTimeoutMs", options.runTimeoutMs, defaults.runTimeoutMs, 0),
+      abortGraceMs: integerOption("abortGraceMs", options.abortGraceMs, defaults.abortGraceMs, 0),
+      resolveContext: options.resolveContext,
+      pendingOf: (run) => this.#conversations.pending(run),
+      emit: (event, payload) => {
+        this.emit(event, payload);
+      },
+    });
+    this.#admin = new Admin(manager, this.#internals, this.#engine);
+    this.#schedule();
+  }
+
+  /**
+   * Sends a message to a session, which begins with its first message. Submits at the call, in the order of the
+   * calls of one session, and never throws: see {@link Run} for how refusals and failures show.
+   *
+   * `provider`, `model` and `config` stick to the session when the run is accepted; the run itself takes the
+   * config as it was then.
+   */
+  chat(request: ChatRequest<TConfig, TContext>): Run {
+    return this.#start(request, (runId) => ({
+      input: { kind: "message", message: toUserMessage(request.message, runId, this.#maxMessageBytes) },
+      patch: toConfigPatch(request, this.#configs.knownKeys),
+      onBusy: this.#policy(request.onBusy),
+    }));
+  }
+
+  /**
+   * Answers interrupts of a session, by id; those left out go on waiting. The run goes ahead of queued ones and
+   * has the config of the run that it continues.
+   *
+   * Refused with `INTERRUPT_STALE` when an interrupt does not wait (any more: of two racing answers one wins), with
+   * `INVALID_INPUT` when an approval's decisions don't fit; then nothing has been applied.
+   */
+  resume(request: ResumeRequest<TContext>): Run {
+    return this.#start(request, async (_runId, session) => {
+      const { answers } = request;
+      const known = await this.manager.store.runs.session(session.threadId);
+      checkAnswers(answers, known?.parked?.summary?.interrupts ?? [], session.sessionId);
+      return { input: { kind: "answers", answers }, patch: {}, onBusy: "enqueue" };
+    });
+  }
+
+  /**
+   * Begins a turn again: the conversation goes back to before it, and its message is given anew. Fails with
+   * `MESSAGE_NOT_FOUND`, or with `FORK_POINT_GONE` when the turn is older than the turns kept for this.
+   */
+  regenerate(request: RegenerateRequest<TConfig, TContext>): Run {
+    return this.#start(request, () => {
+      const { messageId } = request;
+      if (messageId !== undefined) checkMessageId(messageId);
+      return {
+        input: messageId === undefined ? { kind: "regenerate" } : { kind: "regenerate", messageId },
+        patch: toConfigPatch(request, this.#configs.knownKeys),
+        onBusy: this.#policy(request.onBusy),
+      };
+    });
+  }
+
+  /** As {@link regenerate}, with another message in place of the turn's. */
+  edit(request: EditRequest<TConfig, TContext>): Run {
+    return this.#start(request, (runId) => {
+      const { messageId } = request;
+      checkMessageId(messageId);
+      return {
+        input: { kind: "edit", messageId, message: toUserMessage(request.message, runId, this.#maxMessageBytes) },
+        patch: toConfigPatch(request, this.#configs.knownKeys),
+        onBusy: this.#policy(request.onBusy),
+      };
+    });
+  }
+
+  /**
+   * Reads a run's events after number `after` (0, all of them), from any process, to its end. Without a run id:
+   * the running run, else the oldest queued one, else the last that is kept.
+   *
+   * The iteration throws `RUN_NOT_FOUND`, `EVENTS_TRIMMED` (begin again from the history), or the signal's reason.
+   */
+  follow(
+    request: SessionRef & {
+      readonly runId?: string | undefined;
+      readonly after?: number | undefined;
+      readonly signal?: AbortSignal | undefined;
+    },
+  ): AsyncIterableIterator<RunEvent, undefined> {
+    return new LazyIterator(async () => {
+      const session = identify(request);
+      const after = integerOption("after", request.after, 0, 0);
+      const run = await this.#find(session, request.runId);
+      if (run === undefined) throw runNotFound(session, request.runId);
+      return this.#engine.read(session.threadId, run.runId, after, request.signal);
+    });
+  }
+
+  /** Looks a run up as {@link follow} would; undefined if there is none. */
+  async getRun(request: SessionRef & { readonly runId?: string | undefined }): Promise<RunInfo | undefined> {
+    const run = await this.#find(identify(request), request.runId);
+    return run === undefined ? undefined : toRunInfo(run);
+  }
+
+  /**
+   * Stops a run, wherever it works, and resolves when it has ended and its session is free. Without a run id: the
+   * running run, else the interrupted one that waits for answers (its interrupts are closed), else the oldest
+   * queued one. A run that has ended stays as it is.
+   *
+   * @throws {AgentError} `RUN_NOT_FOUND`
+   */
+  async cancel(request: SessionRef & { readonly runId?: string | undefined }): Promise<RunInfo> {
+    const session = identify(request);
+    if (request.runId !== undefined) checkId("runId", request.runId);
+    await this.manager.ready();
+    const run = await this.#engine.cancel(session.threadId, request.runId);
+    if (run === undefined) throw runNotFound(session, request.runId);
+    return toRunInfo(run);
+  }
+
+  /**
+   * The newest `limit` (100) messages of a session, or those before the message named in `before`. A session that
+   * has none, or does not exist, has an empty history.
+   */
+  async getHistory(
+    request: SessionRef & { readonly limit?: number | undefined; readonly before?: string | undefined },
+  ): Promise<HistoryPage> {
+    const session = identify(request);
+    return this.#conversations.history(session, integerOption("limit", request.limit, 100, 1), request.before);
+  }
+
+  /**
+   * Uses a session's agent alone: waits for its turn in the session's queue as a message would, and holds the
+   * session while `use` works. What `use` gives or throws is passed on. `options` go to `agent.stream`; they carry
+   * the lease without which the store refuses writes.
+   */
+  async withAgent<T>(
+    request: Omit<RunRequest<TContext>, "runId">,
+    use: (agent: Agent<TContext>, options: AgentRunOptions<TContext>) => Promise<T> | T,
+  ): Promise<T> {
+    const used = deferred<T>();
+    // It may settle after the run has been given up.
+    used.promise.catch(() => undefined);
+    const run = this.#start(
+      request,
+      () => ({ input: { kind: "direct" }, patch: {}, onBusy: this.#policy(request.onBusy) }),
+      async (agent, options) => {
+        try {
+          used.resolve(await use(agent, options));
+        } catch (error) {
+          used.reject(error);
+        }
+      },
+    );
+    const { outcome } = await run.result;
+    if (outcome === "cancelled") {
+      request.signal?.throwIfAborted();
+      throw new AgentError("RUN_CANCELLED", `The use of session "${request.sessionId}" was cancelled.`);
+    }
+    return used.promise;
+  }
+
+  /**
+   * Deletes a session with its conversation, runs and events, and wins every race: what runs is stopped, what
+   * waits is cancelled, and nothing of it comes back. Says whether there was such a session.
+   */
+  async deleteSession(session: SessionRef): Promise<boolean> {
+    const identity = identify(session);
+    await this.manager.ready();
+    return this.#admin.deleteSession(identity);
+  }
+
+  /** One session as the list shows it; undefined if there is none. */
+  async getSession(session: SessionRef): Promise<SessionInfo | undefined> {
+    const identity = identify(session);
+    await this.manager.ready();
+    return this.#admin.info(identity);
+  }
+
+  /** Sessions of all users, or of one; newest first, `limit` (50, at most 1000) at a time. */
+  async listSessions(
+    options: {
+      readonly userId?: string | undefined;
+      readonly limit?: number | undefined;
+      readonly after?: string | undefined;
+    } = {},
+  ): Promise<SessionListing> {
+    const limit = Math.min(integerOption("limit", options.limit, 50, 1), 1000);
+    await this.manager.ready();
+    return this.#admin.list({ userId: options.userId, limit, after: options.after });
+  }
+
+  async getStats(): Promise<ServiceStats> {
+    await this.manager.ready();
+    return this.#admin.stats();
+  }
+
+  /** Never throws: a store that does not answer within 2 s is `unavailable`. */
+  getHealth(): Promise<ServiceHealth> {
+    return this.#admin.health();
+  }
+
+  /** Closes the agent of a session, not its conversation; see {@link AgentManager.removeAgent}. */
+  removeAgent(session: SessionRef): Promise<boolean> {
+    return this.manager.removeAgent(session);
+  }
+
+  /** Does now what is otherwise done every `cleanupIntervalMs`. */
+  async cleanup(): Promise<CleanupReport> {
+    await this.manager.ready();
+    return this.#admin.cleanup(this.#interruptTtlMs);
+  }
+
+  /**
+   * Takes nothing more, waits up to `drainMs` (10 s) for runs at work, stops the rest (they fail as `CLOSED`; in a
+   * shared store they go back to the queue), and closes what the service constructed: with
+   * {@link ChatService.create} manager, store and factory, else nothing. Again gives the same end.
+   */
+  close(options: { readonly drainMs?: number | undefined } = {}): Promise<void> {
+    const drainMs = integerOption("drainMs", options.drainMs, defaults.drainMs, 0);
+    return (this.#closing ??= this.#close(drainMs));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(drainMs: number): Promise<void> {
+    this.#internals.clock.clearTimeout(this.#timer);
+    await this.#engine.close(drainMs);
+    await this.#owned?.();
+  }
+
+  #start(
+    request: RunRequest<TContext>,
+    prepare: (runId: string, session: SessionIdentity) => Prepared | Promise<Prepared>,
+    direct?: AttachOptions<TContext>["direct"],
+  ): Run {
+    let runId = "";
+    let session: SessionIdentity | undefined;
+    let accepted: Promise<AcceptedRun>;
+    try {
+      session = identify(request);
+      runId = toRunId(request.runId);
+      checkPolicy(request.onBusy);
+      accepted = this.#submit(session, runId, request, prepare, direct);
+    } catch (error) {
+      // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
+      accepted = Promise.reject(error);
+    }
+    const threadId = session?.threadId ?? "";
+    return new Run({
+      runId,
+      sessionId: request.sessionId,
+      userId: request.userId,
+      accepted,
+      read: () => this.#engine.read(threadId, runId, 0),
+      finished: () => this.#engine.finished(threadId, runId),
+      cancel: async () => {
+        await this.#engine.cancel(threadId, runId);
+      },
+    });
+  }
+
+  #submit(
+    session: SessionIdentity,
+    runId: string,
+    request: RunRequest<TContext>,
+    prepare: (runId: string, session: SessionIdentity) => Prepared | Promise<Prepared>,
+    direct: AttachOptions<TContext>["direct"],
+  ): Promise<AcceptedRun> {
+    const { context, signal } = request;
+    return this.#submissions.run(session.threadId, async () => {
+      this.#engine.checkOpen();
+      signal?.throwIfAborted();
+      const made = prepare(runId, session);
+      const { input, patch, onBusy } = made instanceof Promise ? await made : made;
+      await this.manager.ready();
+      const serviceDefaults = this.#internals.defaultConfig as JsonObject;
+      if (input.kind !== "answers") await this.#checkConfig(session, patch, serviceDefaults);
+      return this.#engine.submit(
+        {
+          ...session,
+          runId,
+          input,
+          fingerprint: request.runId === undefined ? "" : fingerprintOf(input, patch),
+          onBusy,
+          defaults: serviceDefaults,
+          configPatch: patch,
+          queueLimit: this.#queueLimit,
+          totalQueueLimit: this.#totalQueueLimit,
+          ...(direct === undefined ? undefined : { affinity: this.#engine.processId }),
+        },
+        { context, direct, signal },
+      );
+    });
+  }
+
+  /** A patch is judged together with what sticks; what had stuck before was judged then. */
+  async #checkConfig(session: SessionIdentity, patch: JsonObject, serviceDefaults: JsonObject): Promise<void> {
+    const alone = Object.keys(patch).length === 0;
+    if (alone && this.#configs.hasPassed(serviceDefaults)) return;
+    const known = await this.manager.store.runs.session(session.threadId);
+    await this.#configs.check({ ...serviceDefaults, ...known?.config, ...patch });
+  }
+
+  async #find(session: SessionIdentity, runId: string | undefined): Promise<RunRecord | undefined> {
+    if (runId !== undefined) checkId("runId", runId);
+    await this.manager.ready();
+    const { runs } = this.manager.store;
+    return runId === undefined ? runs.current(session.threadId) : runs.get(session.threadId, runId);
+  }
+
+  #policy(onBusy: BusyPolicy | undefined): BusyPolicy {
+    return onBusy ?? this.#onBusy;
+  }
+
+  #schedule(): void {
+    const { clock, cleanupIntervalMs } = this.#internals;
+    if (cleanupIntervalMs === 0) return;
+    this.#timer = clock.setTimeout(() => {
+      this.cleanup().catch((error: unknown) => {
+        const failure = new AgentError("STORE_UNAVAILABLE", "The cleanup failed.", { cause: error });
+        this.emit("error", { error: failure });
+      });
+      this.#schedule();
+    }, cleanupIntervalMs);
+  }
+}
+
+function checkMessageId(messageId: unknown): void {
+  checkId("messageId", messageId);
+}
+
+function runNotFound(session: SessionIdentity, runId: string | undefined): AgentError {
+  const { sessionId } = session;
+  const message = runId === undefined ? `Session "${sessionId}" has no run.` : `Session "${sessionId}" has no run "${runId}".`;
+  return new AgentError("RUN_NOT_FOUND", message, { sessionId });
+}
+
+function toRunInfo(run: RunRecord): RunInfo {
+  const { runId, status, createdAt, startedAt, finishedAt, summary } = run;
+  return {
+    runId,
+    status,
+    createdAt,
+    ...(startedAt === undefined ? undefined : { startedAt }),
+    ...(finishedAt === undefined ? undefined : { finishedAt }),
+    interrupts: summary?.interrupts ?? [],
+  };
+}

@@ -1,0 +1,97 @@
+import { AgentError } from "./errors.js";
+import type { Clock, TimerHandle } from "./internal/clock.js";
+import type { AgentEvent, RunEvent, RunLifecycleEvent } from "./run-event.js";
+import type { EventLog, Lease } from "./store/store.js";
+
+/** While this many batches wait for the log, the writer makes its run wait. */
+const WAITING_BATCHES = 4;
+
+/**
+ * Numbers the events of one run and puts them into the log: one by one, or in the batches that the log asks
+ * for (deltas gather, anything else goes at once with what is before it).
+ */
+export class EventWriter {
+  readonly #log: EventLog;
+  readonly #lease: Lease;
+  readonly #runId: string;
+  readonly #clock: Clock;
+  #seq: number;
+  #buffer: RunEvent[] = [];
+  #timer: TimerHandle | undefined;
+  /** The appends under way, one after another. */
+  #tail: Promise<void> | undefined;
+  #waiting = 0;
+  #failure: unknown;
+
+  constructor(log: EventLog, lease: Lease, runId: string, lastSeq: number, clock: Clock) {
+    this.#log = log;
+    this.#lease = lease;
+    this.#runId = runId;
+    this.#seq = lastSeq;
+    this.#clock = clock;
+  }
+
+  /** The number of the last event that was pushed. */
+  get lastSeq(): number {
+    return this.#seq;
+  }
+
+  /**
+   * Takes an event over. A promise comes back when the log is behind: wait for it before the next push.
+   *
+   * @throws what the log threw, for this event or an earlier one.
+   */
+  push(event: AgentEvent | RunLifecycleEvent): void | Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    // The event belongs to the run; numbering it in place spares a copy for each token.
+    const numbered = event as RunEvent & { seq: number };
+    (numbered as { seq: number }).seq = ++this.#seq;
+    const { batch } = this.#log;
+    if (batch === undefined) return this.#log.append(this.#lease, this.#runId, [numbered]);
+    this.#buffer.push(numbered);
+    const gathers = numbered.type.endsWith("-delta");
+    if (!gathers || this.#buffer.length >= batch.events) this.#send();
+    else {
+      this.#timer ??= this.#clock.setTimeout(() => {
+        this.#send();
+      }, batch.ms);
+    }
+    return this.#waiting > WAITING_BATCHES ? this.#tail : undefined;
+  }
+
+  /** Waits until the log has all events. @throws what the log threw. */
+  async flush(): Promise<void> {
+    this.#send();
+    await this.#tail;
+    if (this.#failure !== undefined) throw this.#failure as Error;
+  }
+
+  /** Drops what has not been sent. */
+  stop(): void {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#buffer = [];
+    this.#failure ??= new AgentError("LEASE_LOST", "The run is over.");
+  }
+
+  #send(): void {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#buffer.length === 0) return;
+    const events = this.#buffer;
+    this.#buffer = [];
+    this.#waiting += 1;
+    const before = this.#tail ?? Promise.resolve();
+    this.#tail = before
+      .then(() => {
+        if (this.#failure === undefined) return this.#log.append(this.#lease, this.#runId, events);
+        return undefined;
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= error;
+      })
+      .then(() => {
+        this.#waiting -= 1;
+      });
+  }
+}

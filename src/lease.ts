@@ -1,0 +1,111 @@
+import { AgentError } from "./errors.js";
+import type { Clock, TimerHandle } from "./internal/clock.js";
+import type { CancelReason, Lease, RunLedger } from "./store/store.js";
+
+/*
+ * Leases of a shared ledger, as their owner sees them:
+ *
+ *   held ──renewed within leaseMs──▶ held
+ *   held ──ledger says it is lost, or leaseMs passed without a renewal──▶ lost (its run is aborted)
+ *
+ * The deadline is measured on this process's monotonic clock from before the renewal was sent, so that the owner
+ * gives up no later than the engine lets others in. Nothing of this runs for a ledger that is not shared.
+ */
+
+/** Tells the owner of a lease what became of it. */
+export interface LeaseListener {
+  lost(error: AgentError): void;
+  cancelRequested(reason: CancelReason): void;
+}
+
+interface Held {
+  readonly lease: Lease;
+  readonly listener: LeaseListener;
+  deadline: number;
+}
+
+/** Keeps the leases of one process renewed, all with one timer. */
+export class LeaseKeeper {
+  readonly #runs: RunLedger;
+  readonly #leaseMs: number;
+  readonly #clock: Clock;
+  readonly #held = new Set<Held>();
+  #timer: TimerHandle | undefined;
+  #renewing = false;
+
+  constructor(runs: RunLedger, leaseMs: number, clock: Clock) {
+    this.#runs = runs;
+    this.#leaseMs = leaseMs;
+    this.#clock = clock;
+  }
+
+  /** What to claim with: leases of a ledger that nobody shares need not expire. */
+  get leaseMs(): number {
+    return this.#runs.shared ? this.#leaseMs : Number.POSITIVE_INFINITY;
+  }
+
+  /** Renews a fresh lease until the returned function is called. `claimedAt`: monotonic, from before the claim. */
+  keep(lease: Lease, claimedAt: number, listener: LeaseListener): () => void {
+    if (!this.#runs.shared) return () => undefined;
+    const held: Held = { lease, listener, deadline: claimedAt + this.#leaseMs };
+    this.#held.add(held);
+    this.#schedule();
+    return () => {
+      this.#held.delete(held);
+      if (this.#held.size === 0) {
+        this.#clock.clearTimeout(this.#timer);
+        this.#timer = undefined;
+      }
+    };
+  }
+
+  #schedule(): void {
+    if (this.#held.size === 0) return;
+    this.#timer ??= this.#clock.setTimeout(() => {
+      this.#timer = undefined;
+      this.#expire();
+      void this.#renew();
+      this.#schedule();
+    }, this.#leaseMs / 4);
+  }
+
+  /** Gives up what could not be renewed in time; runs also while a renewal hangs. */
+  #expire(): void {
+    const now = this.#clock.monotonic();
+    for (const held of this.#held) {
+      // The next look comes only after another quarter.
+      if (now + this.#leaseMs / 4 >= held.deadline) this.#lose(held, "could not be renewed in time");
+    }
+  }
+
+  async #renew(): Promise<void> {
+    if (this.#renewing || this.#held.size === 0) return;
+    this.#renewing = true;
+    const sentAt = this.#clock.monotonic();
+    const asked = [...this.#held];
+    try {
+      const renewals = await this.#runs.renew(
+        asked.map(({ lease }) => lease),
+        this.#leaseMs,
+      );
+      for (const [index, held] of asked.entries()) {
+        const renewal = renewals[index];
+        if (renewal === undefined || !this.#held.has(held)) continue;
+        if (!renewal.held) this.#lose(held, "was taken over");
+        else {
+          held.deadline = sentAt + this.#leaseMs;
+          if (renewal.cancelRequested !== undefined) held.listener.cancelRequested(renewal.cancelRequested);
+        }
+      }
+    } catch {
+      // The engine is out of reach: the deadline decides, and each run that it ends reports it.
+    } finally {
+      this.#renewing = false;
+    }
+  }
+
+  #lose(held: Held, why: string): void {
+    this.#held.delete(held);
+    held.listener.lost(new AgentError("LEASE_LOST", `The lease on thread ${held.lease.threadId} ${why}.`));
+  }
+}

@@ -1,0 +1,84 @@
+import type { AgentInput, Conversation, UserMessage } from "./agent.js";
+import { AgentError } from "./errors.js";
+import type { Claim, Lease, RunRecord } from "./store/store.js";
+
+/** What a claimed run asks of its conversation before its agent starts. */
+export interface PreparedInput {
+  readonly input: AgentInput;
+  /** Whether the turns named in the claim have been undone, or had left nothing to undo. */
+  readonly undone: boolean;
+}
+
+function unsupported(what: string, run: RunRecord): AgentError {
+  return new AgentError("UNSUPPORTED", `The agent of session "${run.sessionId}" keeps no conversation, so it has no ${what}.`, {
+    sessionId: run.sessionId,
+  });
+}
+
+/** Goes back to before the earliest of the turns that left anything. */
+async function undo(conversation: Conversation, turnIds: readonly string[], lease: Lease): Promise<void> {
+  const turn = (await conversation.turns()).find(({ turnId }) => turnIds.includes(turnId));
+  if (turn !== undefined) await conversation.restore(turn.before, lease);
+}
+
+/** Goes back to before the turn of a message (of the last turn without one) and gives the turn's user message. */
+async function goBack(
+  conversation: Conversation,
+  run: RunRecord,
+  messageId: string | undefined,
+  lease: Lease,
+): Promise<UserMessage> {
+  const { sessionId } = run;
+  const turns = await conversation.turns();
+  const history = await conversation.history();
+  const turn =
+    messageId === undefined ? turns.at(-1) : turns.find(({ messageIds }) => messageIds.includes(messageId));
+  if (turn === undefined) {
+    if (messageId === undefined ? history.length === 0 : history.every(({ id }) => id !== messageId)) {
+      throw new AgentError("MESSAGE_NOT_FOUND", `Session "${sessionId}" has no such message.`, { sessionId });
+    }
+    throw new AgentError("FORK_POINT_GONE", `Session "${sessionId}" can no longer go back to that message.`, { sessionId });
+  }
+  const message = history.find(({ id, role }) => role === "user" && turn.messageIds.includes(id));
+  if (message === undefined) {
+    throw new AgentError("FORK_POINT_GONE", `The message of that turn of session "${sessionId}" is no longer kept.`, {
+      sessionId,
+    });
+  }
+  await conversation.restore(turn.before, lease);
+  return { id: message.id, content: message.content };
+}
+
+/**
+ * Undoes what has to be undone and works out what the agent is to be given. On a later attempt (the owner before
+ * died) a turn that had left traces is continued instead of begun again.
+ *
+ * @throws {AgentError} `UNSUPPORTED`, `MESSAGE_NOT_FOUND`, `FORK_POINT_GONE`, `LEASE_LOST`.
+ */
+export async function prepareInput(conversation: Conversation | undefined, claim: Claim): Promise<PreparedInput> {
+  const { run, lease } = claim;
+  const { input } = run;
+  if (claim.undo.length > 0) {
+    if (conversation === undefined) throw unsupported("rollback", run);
+    await undo(conversation, claim.undo, lease);
+  }
+  const prepared = (agentInput: AgentInput): PreparedInput => ({ input: agentInput, undone: true });
+
+  if (input.kind === "direct") return prepared({ kind: "continue" });
+  if (input.kind === "answers") {
+    if (conversation === undefined) throw unsupported("answers", run);
+    if (run.attempt > 1) {
+      const waiting = await conversation.pending();
+      if (!waiting.some(({ id }) => id in input.answers)) return prepared({ kind: "continue" });
+    }
+    return prepared({ kind: "answers", answers: input.answers });
+  }
+  if (run.attempt > 1 && conversation !== undefined) {
+    const turns = await conversation.turns();
+    if (turns.some(({ turnId }) => turnId === run.turnId)) return prepared({ kind: "continue" });
+  }
+  if (input.kind === "message") return prepared({ kind: "message", message: input.message });
+  if (conversation === undefined) throw unsupported(input.kind, run);
+  const original = await goBack(conversation, run, input.messageId, lease);
+  return prepared({ kind: "message", message: input.kind === "edit" ? input.message : original });
+}

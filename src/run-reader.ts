@@ -1,0 +1,160 @@
+import { AgentError } from "./errors.js";
+import { onAbort } from "./internal/abort.js";
+import type { RunEvent } from "./run-event.js";
+import { isFinished, type RunWatch } from "./run-watch.js";
+import type { EventLog, RunLedger, RunRecord } from "./store/store.js";
+
+/** How many events are taken from the log at a time. */
+const PAGE_SIZE = 256;
+
+export interface RunReaderSource {
+  readonly runs: RunLedger;
+  readonly events: EventLog;
+  readonly watch: RunWatch;
+}
+
+/**
+ * Reads one run's events, first those that are there, then those that come, up to `run-finished`, which it
+ * makes from the run record: so that it comes exactly once, and last, whatever happened to the writer.
+ *
+ * Ends by itself after that, by `return()` (at once, even while a `next()` is waiting), or by throwing:
+ * `EVENTS_TRIMMED` when events are asked for that are no longer kept, the signal's reason when it aborts.
+ * Readers are independent: a slow one holds up nothing but itself.
+ */
+export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
+  readonly #source: RunReaderSource;
+  readonly #threadId: string;
+  readonly #runId: string;
+  readonly #signal: AbortSignal | undefined;
+  readonly #stops: (() => void)[] = [];
+  #page: readonly RunEvent[] = [];
+  #index = 0;
+  #after: number;
+  #seen = false;
+  #started = false;
+  #done = false;
+  #hinted = false;
+  #wake: (() => void) | undefined;
+
+  constructor(source: RunReaderSource, threadId: string, runId: string, after: number, signal?: AbortSignal) {
+    this.#source = source;
+    this.#threadId = threadId;
+    this.#runId = runId;
+    this.#after = after;
+    this.#signal = signal;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<RunEvent, undefined>> {
+    const buffered = this.#page[this.#index];
+    if (buffered !== undefined && !this.#done && this.#signal?.aborted !== true) {
+      this.#index += 1;
+      return { done: false, value: buffered };
+    }
+    try {
+      const event = await this.#read();
+      return event === undefined ? { done: true, value: undefined } : { done: false, value: event };
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
+  }
+
+  return(): Promise<IteratorResult<RunEvent, undefined>> {
+    this.#end();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  async #read(): Promise<RunEvent | undefined> {
+    this.#start();
+    const { runs, events, watch } = this.#source;
+    for (;;) {
+      if (this.#done) return undefined;
+      this.#signal?.throwIfAborted();
+      this.#hinted = false;
+      const page = await events.read(this.#threadId, this.#runId, { after: this.#after, limit: PAGE_SIZE });
+      if (page.trimmed) throw this.#trimmed();
+      const first = page.events[0];
+      if (first !== undefined) {
+        this.#seen = true;
+        this.#page = page.events;
+        this.#index = 1;
+        this.#after += page.events.length;
+        return first;
+      }
+      // Caught up with the log: the record tells whether more can come.
+      const run = await runs.get(this.#threadId, this.#runId);
+      if (run === undefined) {
+        // It was there and not finished a moment ago, so its session has been deleted.
+        if (!this.#seen) throw new AgentError("RUN_NOT_FOUND", `There is no run "${this.#runId}".`);
+        return this.#finish({ seq: this.#after + 1, type: "run-finished", outcome: "cancelled" });
+      }
+      this.#seen = true;
+      if (isFinished(run)) {
+        const last = run.lastSeq ?? page.last;
+        if (this.#after === last) return this.#finish(finishedEvent(run, last + 1));
+        // The reader was told to begin behind the last event: it has had it all.
+        if (this.#after > last) return this.#finish(undefined);
+        // Events landed between the two looks; if there are none, they are gone.
+        const again = await events.read(this.#threadId, this.#runId, { after: this.#after, limit: 1 });
+        if (again.events.length === 0) throw this.#trimmed();
+        continue;
+      }
+      if (watch.closed) throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
+      if (!this.#hinted) await this.#hint();
+    }
+  }
+
+  #start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    const { events, watch } = this.#source;
+    const hint = (): void => {
+      this.#hinted = true;
+      this.#wake?.();
+    };
+    this.#stops.push(
+      events.watch(this.#threadId, this.#runId, hint),
+      watch.on(this.#threadId, this.#runId, hint),
+      onAbort(this.#signal, hint),
+    );
+  }
+
+  #hint(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  #finish(event: RunEvent | undefined): RunEvent | undefined {
+    this.#end();
+    return event;
+  }
+
+  #trimmed(): AgentError {
+    return new AgentError("EVENTS_TRIMMED", `Events of run "${this.#runId}" after ${String(this.#after)} are no longer kept.`);
+  }
+
+  #end(): void {
+    this.#done = true;
+    this.#page = [];
+    for (const stop of this.#stops.splice(0)) stop();
+    this.#wake?.();
+  }
+}
+
+/** The last event of a run, as its record tells it. */
+export function finishedEvent(run: RunRecord, seq: number): RunEvent {
+  const { status, error, summary } = run;
+  if (status === "queued" || status === "running") throw new TypeError("The run has not ended");
+  return {
+    seq,
+    type: "run-finished",
+    outcome: status,
+    ...(error === undefined ? undefined : { error }),
+    ...(summary === undefined || summary.usage.totalTokens === 0 ? undefined : { usage: summary.usage }),
+  };
+}

@@ -1,0 +1,78 @@
+import type { AgentEvent, Interrupt, Usage } from "./run-event.js";
+import type { RunSummary } from "./store/store.js";
+
+export const NO_USAGE: Usage = { inputTokens: 0, outputTokens: 0, totalTokens: 0 };
+
+function sum(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined && b === undefined ? undefined : (a ?? 0) + (b ?? 0);
+}
+
+function addUsage(a: Usage, b: Usage): Usage {
+  const cachedInputTokens = sum(a.cachedInputTokens, b.cachedInputTokens);
+  const reasoningTokens = sum(a.reasoningTokens, b.reasoningTokens);
+  return {
+    inputTokens: a.inputTokens + b.inputTokens,
+    outputTokens: a.outputTokens + b.outputTokens,
+    totalTokens: a.totalTokens + b.totalTokens,
+    ...(cachedInputTokens === undefined ? undefined : { cachedInputTokens }),
+    ...(reasoningTokens === undefined ? undefined : { reasoningTokens }),
+  };
+}
+
+/** Gathers, event by event, what stays of a run, and knows which parts are still open. */
+export class SummaryBuilder {
+  readonly interrupts: Interrupt[] = [];
+  #text = "";
+  #freshStep = true;
+  #usage = NO_USAGE;
+  #openText: string | undefined;
+  #openReasoning: string | undefined;
+
+  add(event: AgentEvent): void {
+    switch (event.type) {
+      case "text-delta":
+        // The answer is what the last step that wrote anything wrote.
+        if (this.#freshStep) this.#text = "";
+        this.#freshStep = false;
+        this.#text += event.delta;
+        break;
+      case "step-started":
+        this.#freshStep = true;
+        break;
+      case "text-start":
+        this.#openText = event.id;
+        break;
+      case "text-end":
+        this.#openText = undefined;
+        break;
+      case "reasoning-start":
+        this.#openReasoning = event.id;
+        break;
+      case "reasoning-end":
+        this.#openReasoning = undefined;
+        break;
+      case "usage":
+        this.#usage = addUsage(this.#usage, event.usage);
+        break;
+      case "interrupt": {
+        const { id, kind, value } = event;
+        if (!this.interrupts.some((known) => known.id === id)) this.interrupts.push({ id, kind, value });
+        break;
+      }
+      default:
+    }
+  }
+
+  /** The ends of parts that a stopped agent left open. */
+  closingEvents(): AgentEvent[] {
+    const events: AgentEvent[] = [];
+    if (this.#openReasoning !== undefined) events.push({ type: "reasoning-end", id: this.#openReasoning });
+    if (this.#openText !== undefined) events.push({ type: "text-end", id: this.#openText });
+    this.#openReasoning = this.#openText = undefined;
+    return events;
+  }
+
+  summary(interrupts: readonly Interrupt[]): RunSummary {
+    return { text: this.#text, usage: this.#usage, interrupts };
+  }
+}
