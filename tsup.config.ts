@@ -13,4 +13,5 @@ export default defineConfig({
   clean: true,
   // What entries share is a chunk of its own: one class, one registry, whichever entry was loaded first.
   splitting: true,
+  removeNodeProtocol: false,
 });

@@ -1,0 +1,23 @@
+// Packs the package as npm would publish it and has publint and "are the types wrong" look at the tarball.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const scratch = mkdtempSync(join(tmpdir(), "agent-sessions-check-"));
+const run = (command, args) =>
+  execFileSync(command, args, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+
+try {
+  run("npm", ["pack", "--silent", "--pack-destination", scratch]);
+  const tarball = join(scratch, readdirSync(scratch)[0]);
+  process.stdout.write(run("npx", ["publint", "run", tarball, "--strict"]));
+  process.stdout.write(run("npx", ["attw", tarball, "--no-emoji"]));
+} catch (error) {
+  process.stdout.write(error.stdout ?? `${error}\n`);
+  process.exitCode = 1;
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
