@@ -85,7 +85,11 @@ export class Admin<TConfig extends object, TContext> {
     return record === undefined ? undefined : this.#row(record);
   }
 
-  async list(options: { userId: string | undefined; limit: number; after: string | undefined }): Promise<SessionListing> {
+  async list(options: {
+    userId: string | undefined;
+    limit: number;
+    after: string | undefined;
+  }): Promise<SessionListing> {
     const page = await this.#manager.store.sessions.list(options);
     const sessions = await Promise.all(page.sessions.map((record) => this.#row(record)));
     return page.next === undefined ? { sessions } : { sessions, next: page.next };
@@ -119,7 +123,8 @@ export class Admin<TConfig extends object, TContext> {
     const { runs, sessions, checkpointer } = this.#manager.store;
     const row = await sessions.get(threadId);
     const known = await runs.tombstone(threadId);
-    const stored = row !== undefined || known || (await checkpointer.getTuple(threadConfig(threadId))) !== undefined;
+    const stored =
+      row !== undefined || known || (await checkpointer.getTuple(threadConfig(threadId))) !== undefined;
     await this.#erase(threadId);
     return stored;
   }

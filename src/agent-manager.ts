@@ -10,7 +10,7 @@ import { SessionContext, StateSlot, type SessionAgent } from "./session-agent.js
 import { identify, type SessionIdentity, type SessionRef } from "./session.js";
 import { StoreParts } from "./store/store-parts.js";
 
-const OPTION_KEYS = [
+export const MANAGER_OPTION_KEYS = [
   "factory",
   "store",
   "defaultConfig",
@@ -60,7 +60,10 @@ export function internalsOf<TConfig extends object, TContext>(
  *
  * @throws {TypeError | RangeError} from the constructor, for options that are wrong.
  */
-export class AgentManager<TConfig extends object = object, TContext = unknown> extends TypedEvents<AgentManagerEvents> {
+export class AgentManager<
+  TConfig extends object = object,
+  TContext = unknown,
+> extends TypedEvents<AgentManagerEvents> {
   readonly #pool: AgentPool<TConfig, TContext>;
   readonly #clock: Clock;
   readonly #maxAgents: number;
@@ -76,7 +79,7 @@ export class AgentManager<TConfig extends object = object, TContext = unknown> e
 
   constructor(options: AgentManagerOptions<TConfig, TContext>) {
     super();
-    refuseUnknownKeys("AgentManager", options, OPTION_KEYS);
+    refuseUnknownKeys("AgentManager", options, MANAGER_OPTION_KEYS);
     const factory = toFactory(options.factory);
     this.#clock = options.clock ?? systemClock;
     this.#maxAgents = integerOption("maxAgents", options.maxAgents, defaults.maxAgents, 1);
@@ -87,8 +90,18 @@ export class AgentManager<TConfig extends object = object, TContext = unknown> e
       defaults.cleanupIntervalMs,
       0,
     );
-    const createTimeoutMs = integerOption("createTimeoutMs", options.createTimeoutMs, defaults.createTimeoutMs, 1);
-    const closeTimeoutMs = integerOption("closeTimeoutMs", options.closeTimeoutMs, defaults.closeTimeoutMs, 1);
+    const createTimeoutMs = integerOption(
+      "createTimeoutMs",
+      options.createTimeoutMs,
+      defaults.createTimeoutMs,
+      1,
+    );
+    const closeTimeoutMs = integerOption(
+      "closeTimeoutMs",
+      options.closeTimeoutMs,
+      defaults.closeTimeoutMs,
+      1,
+    );
     // Compacting drops undefined values only; what is left is still the host's config.
     this.#defaultConfig = compactConfig(options.defaultConfig ?? {}) as AgentConfig<TConfig>;
     this.store = new StoreParts(options.store, this.#clock);
@@ -144,7 +157,10 @@ export class AgentManager<TConfig extends object = object, TContext = unknown> e
    * @throws {AgentError} `INVALID_INPUT`, `CAPACITY_EXCEEDED` (all places are taken by busy agents),
    * `SESSION_BUSY` (another config during a run), `AGENT_CREATE_FAILED`, `CLOSED`.
    */
-  async getAgent(session: SessionRef, config?: AgentConfig<TConfig>): Promise<SessionAgent<TConfig, TContext>> {
+  async getAgent(
+    session: SessionRef,
+    config?: AgentConfig<TConfig>,
+  ): Promise<SessionAgent<TConfig, TContext>> {
     const identity = identify(session);
     if (this.#closing !== undefined) throw closedError();
     const wanted = config === undefined ? undefined : this.#keyed(config);

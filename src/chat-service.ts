@@ -1,4 +1,11 @@
-import { Admin, type CleanupReport, type ServiceHealth, type ServiceStats, type SessionInfo, type SessionListing } from "./admin.js";
+import {
+  Admin,
+  type CleanupReport,
+  type ServiceHealth,
+  type ServiceStats,
+  type SessionInfo,
+  type SessionListing,
+} from "./admin.js";
 import type { Agent, AgentRunOptions } from "./agent.js";
 import { internalsOf, type AgentManager } from "./agent-manager.js";
 import { ConfigCheck } from "./config-check.js";
@@ -7,6 +14,8 @@ import { AgentError } from "./errors.js";
 import { TypedEvents, type ChatServiceEvents } from "./events.js";
 import { choiceOption, integerOption, optionalInteger, refuseUnknownKeys } from "./internal/check-options.js";
 import type { TimerHandle } from "./internal/clock.js";
+import type { CreateChatOptions } from "./create-chat-service.js";
+import type { LangGraphConfig } from "./langgraph/factory.js";
 import { deferred } from "./internal/deferred.js";
 import { LazyIterator } from "./internal/lazy-iterator.js";
 import { KeyedQueue } from "./internal/keyed-queue.js";
@@ -32,12 +41,14 @@ import { checkId, identify, type SessionIdentity, type SessionRef } from "./sess
 import type { BusyPolicy, RunInput, RunRecord, RunStatus } from "./store/store.js";
 
 /** How a {@link ChatService} is built. */
-export interface ChatServiceOptions<TConfig extends object = object, TContext = unknown>
-  extends ChatOptions<TConfig, TContext> {
+export interface ChatServiceOptions<TConfig extends object = object, TContext = unknown> extends ChatOptions<
+  TConfig,
+  TContext
+> {
   readonly manager: AgentManager<TConfig, TContext>;
 }
 
-const OPTION_KEYS = [
+export const CHAT_OPTION_KEYS = [
   "manager",
   "maxConcurrentRuns",
   "maxConcurrentRunsPerUser",
@@ -79,7 +90,10 @@ interface Prepared {
  *
  * @throws {TypeError | RangeError} from the constructor, for options that are wrong.
  */
-export class ChatService<TConfig extends object = object, TContext = unknown> extends TypedEvents<ChatServiceEvents> {
+export class ChatService<
+  TConfig extends object = object,
+  TContext = unknown,
+> extends TypedEvents<ChatServiceEvents> {
   readonly manager: AgentManager<TConfig, TContext>;
   readonly #engine: RunEngine<TConfig, TContext>;
   readonly #admin: Admin<TConfig, TContext>;
@@ -97,20 +111,64 @@ export class ChatService<TConfig extends object = object, TContext = unknown> ex
   #timer: TimerHandle | undefined;
   #closing: Promise<void> | undefined;
 
+  /**
+   * The short way: LangGraph agents (options as for `createLangGraphFactory`, from `agent-sessions/langgraph`), on an
+   * in-memory store unless another one is given. `close()` then closes all of it but a store that was given.
+   *
+   * @throws {TypeError | RangeError} for options that are wrong. @throws {AgentError} `MODEL_NOT_CONFIGURED` when the
+   * provider is unknown, its package is not installed, or it has no key.
+   */
+  static async create<TContext = unknown>(
+    options: CreateChatOptions<TContext>,
+  ): Promise<ChatService<LangGraphConfig, TContext>> {
+    // Not at the top: the two modules need each other.
+    const { createParts } = await import("./create-chat-service.js");
+    const { chat, close } = await createParts(options);
+    chat.#owned = close;
+    try {
+      const config = chat.#internals.defaultConfig as JsonObject;
+      if (Object.keys(config).length > 0) await chat.#configs.check(config);
+    } catch (error) {
+      await chat.close({ drainMs: 0 });
+      throw error;
+    }
+    return chat;
+  }
+
   constructor(options: ChatServiceOptions<TConfig, TContext>) {
     super();
-    refuseUnknownKeys("ChatService", options, OPTION_KEYS);
+    refuseUnknownKeys("ChatService", options, CHAT_OPTION_KEYS);
     const { manager } = options;
     // A caller in plain JavaScript may have left it out.
-    if (typeof (manager as unknown) !== "object") throw new TypeError("Expected `manager` to be an AgentManager");
+    if (typeof (manager as unknown) !== "object")
+      throw new TypeError("Expected `manager` to be an AgentManager");
     this.manager = manager;
     this.#internals = internalsOf(manager);
-    this.#onBusy = choiceOption("onBusy", options.onBusy, defaults.onBusy, ["enqueue", "reject", "interrupt", "rollback"]);
+    this.#onBusy = choiceOption("onBusy", options.onBusy, defaults.onBusy, [
+      "enqueue",
+      "reject",
+      "interrupt",
+      "rollback",
+    ]);
     this.#queueLimit = integerOption("queueLimit", options.queueLimit, defaults.queueLimit, 1);
-    this.#totalQueueLimit = integerOption("totalQueueLimit", options.totalQueueLimit, defaults.totalQueueLimit, 1);
-    this.#maxMessageBytes = integerOption("maxMessageBytes", options.maxMessageBytes, defaults.maxMessageBytes, 1);
+    this.#totalQueueLimit = integerOption(
+      "totalQueueLimit",
+      options.totalQueueLimit,
+      defaults.totalQueueLimit,
+      1,
+    );
+    this.#maxMessageBytes = integerOption(
+      "maxMessageBytes",
+      options.maxMessageBytes,
+      defaults.maxMessageBytes,
+      1,
+    );
     this.#interruptTtlMs = optionalInteger("interruptTtlMs", options.interruptTtlMs, 1);
-    this.#configs = new ConfigCheck(this.#internals.factory, options.configKeys ?? [], options.validateConfig);
+    this.#configs = new ConfigCheck(
+      this.#internals.factory,
+      options.configKeys ?? [],
+      options.validateConfig,
+    );
     this.#conversations = new Conversations(manager, this.#internals);
     this.#engine = new RunEngine({
       store: manager.store,
@@ -119,7 +177,11 @@ export class ChatService<TConfig extends object = object, TContext = unknown> ex
       leaseMs: integerOption("leaseMs", options.leaseMs, defaults.leaseMs, 100),
       maxAttempts: integerOption("maxAttempts", options.maxAttempts, defaults.maxAttempts, 1),
       maxConcurrentRuns: optionalInteger("maxConcurrentRuns", options.maxConcurrentRuns, 1),
-      maxConcurrentRunsPerUser: optionalInteger("maxConcurrentRunsPerUser", options.maxConcurrentRunsPerUser, 1),
+      maxConcurrentRunsPerUser: optionalInteger(
+        "maxConcurrentRunsPerUser",
+        options.maxConcurrentRunsPerUser,
+        1,
+      ),
       runTimeoutMs: integerOption("runTimeoutMs", options.runTimeoutMs, defaults.runTimeoutMs, 0),
       abortGraceMs: integerOption("abortGraceMs", options.abortGraceMs, defaults.abortGraceMs, 0),
       resolveContext: options.resolveContext,
@@ -185,7 +247,11 @@ export class ChatService<TConfig extends object = object, TContext = unknown> ex
       const { messageId } = request;
       checkMessageId(messageId);
       return {
-        input: { kind: "edit", messageId, message: toUserMessage(request.message, runId, this.#maxMessageBytes) },
+        input: {
+          kind: "edit",
+          messageId,
+          message: toUserMessage(request.message, runId, this.#maxMessageBytes),
+        },
         patch: toConfigPatch(request, this.#configs.knownKeys),
         onBusy: this.#policy(request.onBusy),
       };
@@ -244,7 +310,11 @@ export class ChatService<TConfig extends object = object, TContext = unknown> ex
     request: SessionRef & { readonly limit?: number | undefined; readonly before?: string | undefined },
   ): Promise<HistoryPage> {
     const session = identify(request);
-    return this.#conversations.history(session, integerOption("limit", request.limit, 100, 1), request.before);
+    return this.#conversations.history(
+      session,
+      integerOption("limit", request.limit, 100, 1),
+      request.before,
+    );
   }
 
   /**
@@ -415,7 +485,11 @@ export class ChatService<TConfig extends object = object, TContext = unknown> ex
   }
 
   /** A patch is judged together with what sticks; what had stuck before was judged then. */
-  async #checkConfig(session: SessionIdentity, patch: JsonObject, serviceDefaults: JsonObject): Promise<void> {
+  async #checkConfig(
+    session: SessionIdentity,
+    patch: JsonObject,
+    serviceDefaults: JsonObject,
+  ): Promise<void> {
     const alone = Object.keys(patch).length === 0;
     if (alone && this.#configs.hasPassed(serviceDefaults)) return;
     const known = await this.manager.store.runs.session(session.threadId);
@@ -452,7 +526,10 @@ function checkMessageId(messageId: unknown): void {
 
 function runNotFound(session: SessionIdentity, runId: string | undefined): AgentError {
   const { sessionId } = session;
-  const message = runId === undefined ? `Session "${sessionId}" has no run.` : `Session "${sessionId}" has no run "${runId}".`;
+  const message =
+    runId === undefined
+      ? `Session "${sessionId}" has no run.`
+      : `Session "${sessionId}" has no run "${runId}".`;
   return new AgentError("RUN_NOT_FOUND", message, { sessionId });
 }
 

@@ -37,13 +37,16 @@ export class Conversations<TConfig extends object, TContext> {
     const conversation = await this.of(session);
     if (conversation === undefined) {
       const { sessionId } = session;
-      throw new AgentError("UNSUPPORTED", `The agent of session "${sessionId}" keeps no conversation.`, { sessionId });
+      throw new AgentError("UNSUPPORTED", `The agent of session "${sessionId}" keeps no conversation.`, {
+        sessionId,
+      });
     }
     const all = await conversation.history();
     let end = all.length;
     if (before !== undefined) {
       end = all.findIndex(({ id }) => id === before);
-      if (end < 0) throw new AgentError("MESSAGE_NOT_FOUND", "There is no message with the id given as `before`.");
+      if (end < 0)
+        throw new AgentError("MESSAGE_NOT_FOUND", "There is no message with the id given as `before`.");
     }
     const start = Math.max(0, end - limit);
     const messages = all.slice(start, end);

@@ -79,8 +79,10 @@ export class Dispatcher<TConfig extends object, TContext> {
   }
 
   async #startOne(): Promise<boolean> {
-    const { runs, pool, leases, clock, processId, maxAttempts, maxConcurrentRuns, maxConcurrentRunsPerUser } = this.#options;
-    if (this.#stopped || (maxConcurrentRuns !== undefined && this.#inFlight >= maxConcurrentRuns)) return false;
+    const { runs, pool, leases, clock, processId, maxAttempts, maxConcurrentRuns, maxConcurrentRunsPerUser } =
+      this.#options;
+    if (this.#stopped || (maxConcurrentRuns !== undefined && this.#inFlight >= maxConcurrentRuns))
+      return false;
     if (!pool.reserve()) return false;
     let claim: Claim | undefined;
     const claimedAt = clock.monotonic();

@@ -104,7 +104,8 @@ export function optionsFromEnv(env: NodeJS.ProcessEnv = process.env): EnvOptions
   return {
     maxAgents: integerFromEnv(env, "AGENT_MAX_INSTANCES", defaults.maxAgents, 1),
     agentTtlMs: integerFromEnv(env, "AGENT_TTL_SECONDS", defaults.agentTtlMs / 1000, 1) * 1000,
-    cleanupIntervalMs: integerFromEnv(env, "AGENT_CLEANUP_INTERVAL", defaults.cleanupIntervalMs / 1000, 0) * 1000,
+    cleanupIntervalMs:
+      integerFromEnv(env, "AGENT_CLEANUP_INTERVAL", defaults.cleanupIntervalMs / 1000, 0) * 1000,
   };
 }
 

@@ -29,7 +29,10 @@ export interface RunRequest<TContext = unknown> extends SessionRef {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface ChatRequest<TConfig extends object = object, TContext = unknown> extends RunRequest<TContext> {
+export interface ChatRequest<
+  TConfig extends object = object,
+  TContext = unknown,
+> extends RunRequest<TContext> {
   readonly message: MessageInput;
   /** Sticks to the session, as do `model` and `config`. */
   readonly provider?: string | undefined;
@@ -41,14 +44,18 @@ export interface ResumeRequest<TContext = unknown> extends Omit<RunRequest<TCont
   readonly answers: Answers;
 }
 
-export interface RegenerateRequest<TConfig extends object = object, TContext = unknown>
-  extends Omit<ChatRequest<TConfig, TContext>, "message"> {
+export interface RegenerateRequest<TConfig extends object = object, TContext = unknown> extends Omit<
+  ChatRequest<TConfig, TContext>,
+  "message"
+> {
   /** Any message of the turn to begin again. @defaultValue the last turn */
   readonly messageId?: string | undefined;
 }
 
-export interface EditRequest<TConfig extends object = object, TContext = unknown>
-  extends ChatRequest<TConfig, TContext> {
+export interface EditRequest<TConfig extends object = object, TContext = unknown> extends ChatRequest<
+  TConfig,
+  TContext
+> {
   /** Any message of the turn to undo. */
   readonly messageId: string;
 }
@@ -74,7 +81,11 @@ function checkContent(content: unknown): asserts content is string | readonly Co
     throw invalid("Expected `message` to be text, or a list of at least one content block.");
   }
   for (const block of content as readonly unknown[]) {
-    if (typeof block !== "object" || block === null || typeof (block as { type?: unknown }).type !== "string") {
+    if (
+      typeof block !== "object" ||
+      block === null ||
+      typeof (block as { type?: unknown }).type !== "string"
+    ) {
       throw invalid("Expected each content block of `message` to be an object with a `type`.");
     }
   }
@@ -126,8 +137,12 @@ export function toConfigPatch(
       throw invalid(`Unknown config key \`${key}\`. Known: ${[...knownKeys].join(", ")}.`);
     }
     const problem = jsonProblem(value);
-    if (problem !== undefined) throw invalid(`Expected config \`${key}\` to be plain JSON, found ${problem}.`);
-    if ((key === "provider" || key === "model") && (typeof value !== "string" || value === "" || value.length > 200)) {
+    if (problem !== undefined)
+      throw invalid(`Expected config \`${key}\` to be plain JSON, found ${problem}.`);
+    if (
+      (key === "provider" || key === "model") &&
+      (typeof value !== "string" || value === "" || value.length > 200)
+    ) {
       throw invalid(`Expected \`${key}\` to be a name of 1 to 200 characters.`);
     }
   }
@@ -144,16 +159,29 @@ export function fingerprintOf(input: RunInput, patch: JsonObject): string {
 }
 
 /** Checks answers against the interrupts that wait, before anything is applied: a malformed one would stick. */
-export function checkAnswers(answers: unknown, waiting: readonly Interrupt[], sessionId: string): asserts answers is Answers {
-  if (typeof answers !== "object" || answers === null || Array.isArray(answers) || Object.keys(answers).length === 0) {
+export function checkAnswers(
+  answers: unknown,
+  waiting: readonly Interrupt[],
+  sessionId: string,
+): asserts answers is Answers {
+  if (
+    typeof answers !== "object" ||
+    answers === null ||
+    Array.isArray(answers) ||
+    Object.keys(answers).length === 0
+  ) {
     throw invalid("Expected `answers` to be an object with at least one answer, keyed by interrupt id.");
   }
   for (const [id, answer] of Object.entries(answers)) {
     const interrupt = waiting.find((candidate) => candidate.id === id);
     if (interrupt === undefined) {
-      throw new AgentError("INTERRUPT_STALE", `Session "${sessionId}" has no interrupt that waits for this answer.`, {
-        sessionId,
-      });
+      throw new AgentError(
+        "INTERRUPT_STALE",
+        `Session "${sessionId}" has no interrupt that waits for this answer.`,
+        {
+          sessionId,
+        },
+      );
     }
     const problem = jsonProblem(answer);
     if (problem !== undefined) throw invalid(`Expected the answer to be plain JSON, found ${problem}.`);
@@ -162,14 +190,19 @@ export function checkAnswers(answers: unknown, waiting: readonly Interrupt[], se
 }
 
 function checkDecisions(answer: unknown, interrupt: Interrupt): void {
-  const value = interrupt.value as { readonly actionRequests?: unknown; readonly reviewConfigs?: unknown } | null;
+  const value = interrupt.value as {
+    readonly actionRequests?: unknown;
+    readonly reviewConfigs?: unknown;
+  } | null;
   const asked = Array.isArray(value?.actionRequests) ? (value.actionRequests as { name?: unknown }[]) : [];
   const reviews = Array.isArray(value?.reviewConfigs)
     ? (value.reviewConfigs as { actionName?: unknown; allowedDecisions?: unknown }[])
     : [];
   const decisions = (answer as { readonly decisions?: unknown } | null)?.decisions;
   if (!Array.isArray(decisions) || decisions.length !== asked.length) {
-    throw invalid(`Expected the answer to an approval to be { decisions: [...] } with ${String(asked.length)} decisions.`);
+    throw invalid(
+      `Expected the answer to an approval to be { decisions: [...] } with ${String(asked.length)} decisions.`,
+    );
   }
   for (const [index, decision] of (decisions as unknown[]).entries()) {
     const { type, editedAction } = (typeof decision === "object" && decision !== null ? decision : {}) as {
@@ -181,7 +214,9 @@ function checkDecisions(answer: unknown, interrupt: Interrupt): void {
       ? (review.allowedDecisions as unknown[])
       : ["approve", "edit", "reject"];
     if (!allowed.includes(type)) {
-      throw invalid(`Expected decision ${String(index + 1)} to have a \`type\` out of ${allowed.join(", ")}.`);
+      throw invalid(
+        `Expected decision ${String(index + 1)} to have a \`type\` out of ${allowed.join(", ")}.`,
+      );
     }
     if (type === "edit" && !isAction(editedAction)) {
       throw invalid(`Expected decision ${String(index + 1)} to have \`editedAction\` as { name, args }.`);

@@ -28,7 +28,10 @@ export interface RunEngineOptions<TConfig extends object, TContext> {
   readonly abortGraceMs: number;
   readonly resolveContext: ((session: SessionIdentity) => TContext | Promise<TContext>) | undefined;
   readonly pendingOf: (run: RunRecord) => Promise<readonly Interrupt[]>;
-  readonly emit: <K extends keyof ChatServiceEvents & string>(event: K, payload: ChatServiceEvents[K]) => void;
+  readonly emit: <K extends keyof ChatServiceEvents & string>(
+    event: K,
+    payload: ChatServiceEvents[K],
+  ) => void;
 }
 
 /** What a run needs that is not stored with it. */
@@ -205,5 +208,7 @@ function outcomeOf({ status }: RunRecord): ChatServiceEvents["run:finished"]["ou
 }
 
 function storeError(error: unknown): AgentError {
-  return isAgentError(error) ? error : new AgentError("STORE_UNAVAILABLE", "The store failed.", { cause: error });
+  return isAgentError(error)
+    ? error
+    : new AgentError("STORE_UNAVAILABLE", "The store failed.", { cause: error });
 }

@@ -10,9 +10,13 @@ export interface PreparedInput {
 }
 
 function unsupported(what: string, run: RunRecord): AgentError {
-  return new AgentError("UNSUPPORTED", `The agent of session "${run.sessionId}" keeps no conversation, so it has no ${what}.`, {
-    sessionId: run.sessionId,
-  });
+  return new AgentError(
+    "UNSUPPORTED",
+    `The agent of session "${run.sessionId}" keeps no conversation, so it has no ${what}.`,
+    {
+      sessionId: run.sessionId,
+    },
+  );
 }
 
 /** Goes back to before the earliest of the turns that left anything. */
@@ -37,13 +41,19 @@ async function goBack(
     if (messageId === undefined ? history.length === 0 : history.every(({ id }) => id !== messageId)) {
       throw new AgentError("MESSAGE_NOT_FOUND", `Session "${sessionId}" has no such message.`, { sessionId });
     }
-    throw new AgentError("FORK_POINT_GONE", `Session "${sessionId}" can no longer go back to that message.`, { sessionId });
+    throw new AgentError("FORK_POINT_GONE", `Session "${sessionId}" can no longer go back to that message.`, {
+      sessionId,
+    });
   }
   const message = history.find(({ id, role }) => role === "user" && turn.messageIds.includes(id));
   if (message === undefined) {
-    throw new AgentError("FORK_POINT_GONE", `The message of that turn of session "${sessionId}" is no longer kept.`, {
-      sessionId,
-    });
+    throw new AgentError(
+      "FORK_POINT_GONE",
+      `The message of that turn of session "${sessionId}" is no longer kept.`,
+      {
+        sessionId,
+      },
+    );
   }
   await conversation.restore(turn.before, lease);
   return { id: message.id, content: message.content };
@@ -55,7 +65,10 @@ async function goBack(
  *
  * @throws {AgentError} `UNSUPPORTED`, `MESSAGE_NOT_FOUND`, `FORK_POINT_GONE`, `LEASE_LOST`.
  */
-export async function prepareInput(conversation: Conversation | undefined, claim: Claim): Promise<PreparedInput> {
+export async function prepareInput(
+  conversation: Conversation | undefined,
+  claim: Claim,
+): Promise<PreparedInput> {
   const { run, lease } = claim;
   const { input } = run;
   if (claim.undo.length > 0) {

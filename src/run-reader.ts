@@ -103,7 +103,8 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
         if (again.events.length === 0) throw this.#trimmed();
         continue;
       }
-      if (watch.closed) throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
+      if (watch.closed)
+        throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
       if (!this.#hinted) await this.#hint();
     }
   }
@@ -135,7 +136,10 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
   }
 
   #trimmed(): AgentError {
-    return new AgentError("EVENTS_TRIMMED", `Events of run "${this.#runId}" after ${String(this.#after)} are no longer kept.`);
+    return new AgentError(
+      "EVENTS_TRIMMED",
+      `Events of run "${this.#runId}" after ${String(this.#after)} are no longer kept.`,
+    );
   }
 
   #end(): void {

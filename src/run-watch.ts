@@ -75,7 +75,8 @@ export class RunWatch {
         const run = await runs.get(threadId, runId);
         if (run === undefined) return undefined;
         if (isFinished(run)) return { run, error: this.errorOf(threadId, runId) };
-        if (this.#closed) throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
+        if (this.#closed)
+          throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
         // A hint that came while the record was being read would otherwise be slept through.
         if (!(hinted as boolean)) await new Promise<void>((resolve) => (wake = resolve));
       }

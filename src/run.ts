@@ -94,7 +94,8 @@ export class Run implements AsyncIterable<RunEvent, undefined> {
     const finished = await this.#port.finished();
     const runId = this.id;
     // The record goes with its session.
-    if (finished === undefined) return { runId, outcome: "cancelled", text: "", usage: NO_USAGE, interrupts: [] };
+    if (finished === undefined)
+      return { runId, outcome: "cancelled", text: "", usage: NO_USAGE, interrupts: [] };
     const { run, error } = finished;
     if (run.status === "failed" || run.status === "queued" || run.status === "running") {
       throw error ?? restored(finished);

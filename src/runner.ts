@@ -29,7 +29,10 @@ import type { Claim, EventLog, RunLedger, RunRecord, SessionStore } from "./stor
  */
 
 /** A function that uses the agent directly, in place of a message. */
-export type DirectWork<TContext> = (agent: Agent<TContext>, options: AgentRunOptions<TContext>) => Promise<void>;
+export type DirectWork<TContext> = (
+  agent: Agent<TContext>,
+  options: AgentRunOptions<TContext>,
+) => Promise<void>;
 
 export interface RunnerOptions<TConfig extends object, TContext> {
   readonly runs: RunLedger;
@@ -113,7 +116,9 @@ export class Runner<TConfig extends object, TContext> {
     const { clock, watch, leases, runTimeoutMs, onError, onFinish, onStart } = this.#options;
     const { run, lease } = claim;
     const cancel = (): void => {
-      controller.abort(new AgentError("RUN_CANCELLED", `Run "${run.runId}" was cancelled.`, { sessionId: run.sessionId }));
+      controller.abort(
+        new AgentError("RUN_CANCELLED", `Run "${run.runId}" was cancelled.`, { sessionId: run.sessionId }),
+      );
     };
     const stopKeeping = leases.keep(lease, claimedAt, {
       lost: (error) => {
@@ -128,7 +133,9 @@ export class Runner<TConfig extends object, TContext> {
       runTimeoutMs === 0
         ? undefined
         : clock.setTimeout(() => {
-            controller.abort(new AgentError("RUN_TIMEOUT", `Run "${run.runId}" took over ${String(runTimeoutMs)} ms.`));
+            controller.abort(
+              new AgentError("RUN_TIMEOUT", `Run "${run.runId}" took over ${String(runTimeoutMs)} ms.`),
+            );
           }, runTimeoutMs);
     try {
       onStart(run);
@@ -152,7 +159,8 @@ export class Runner<TConfig extends object, TContext> {
   async #work(claim: Claim, signal: AbortSignal): Promise<RunRecord | undefined> {
     const { runs, events, sessions, clock, watch, onError } = this.#options;
     const { run, lease } = claim;
-    const known = run.attempt > 1 ? await events.read(run.threadId, run.runId, { after: 0, limit: 1 }) : undefined;
+    const known =
+      run.attempt > 1 ? await events.read(run.threadId, run.runId, { after: 0, limit: 1 }) : undefined;
     const writer = new EventWriter(events, lease, run.runId, known?.last ?? 0, clock);
     const builder = new SummaryBuilder();
     const progress = { undone: claim.undo.length === 0, started: false };
@@ -204,7 +212,11 @@ export class Runner<TConfig extends object, TContext> {
   }
 
   /** Tells that the run has started and gets its agent; the reserved place is used up in any case. */
-  async #open(claim: Claim, writer: EventWriter, signal: AbortSignal): Promise<SessionAgent<TConfig, TContext>> {
+  async #open(
+    claim: Claim,
+    writer: EventWriter,
+    signal: AbortSignal,
+  ): Promise<SessionAgent<TConfig, TContext>> {
     const { sessions, pool } = this.#options;
     const { run, lease } = claim;
     try {
@@ -289,18 +301,24 @@ export class Runner<TConfig extends object, TContext> {
   }
 
   #letGo(agent: SessionAgent<TConfig, TContext> | undefined, settlement: Settlement): void {
-    if (agent !== undefined) this.#options.pool.release(agent, settlement.abandoned ? "unresponsive" : undefined);
+    if (agent !== undefined)
+      this.#options.pool.release(agent, settlement.abandoned ? "unresponsive" : undefined);
   }
 }
 
-function identityOf({ threadId, sessionId, userId }: RunRecord): { threadId: string; sessionId: string; userId?: string } {
+function identityOf({ threadId, sessionId, userId }: RunRecord): {
+  threadId: string;
+  sessionId: string;
+  userId?: string;
+} {
   return userId === undefined ? { threadId, sessionId } : { threadId, sessionId, userId };
 }
 
 /** Reads an error, or the abort that caused it, as the end of a run. */
 function settle(error: unknown, run: RunRecord, signal: AbortSignal): Settlement {
   const reason: unknown = signal.aborted ? signal.reason : error;
-  if (isAgentError(reason) && reason.code === "RUN_CANCELLED") return { outcome: "cancelled", abandoned: false };
+  if (isAgentError(reason) && reason.code === "RUN_CANCELLED")
+    return { outcome: "cancelled", abandoned: false };
   return { outcome: "failed", error: toAgentError(reason, run), abandoned: false };
 }
 

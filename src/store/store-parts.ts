@@ -28,7 +28,11 @@ export class StoreParts {
     const { sessions, checkpointer, runs, events } = given;
     if (runs !== undefined) {
       const engine = runs.engine;
-      if (checkpointer === undefined || engine === undefined || (checkpointer as ForkingSaver).engine !== engine) {
+      if (
+        checkpointer === undefined ||
+        engine === undefined ||
+        (checkpointer as ForkingSaver).engine !== engine
+      ) {
         throw new TypeError("Expected `store.runs` to come with the `store.checkpointer` of the same engine");
       }
     }
