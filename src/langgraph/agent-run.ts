@@ -55,7 +55,9 @@ export class AgentRun implements AsyncIterableIterator<AgentEvent, undefined> {
 
   async #start(): Promise<void> {
     const signal = this.#signal;
-    const onAbort = (): void => this.#abort(signal.reason);
+    const onAbort = (): void => {
+      this.#abort(signal.reason);
+    };
     if (signal.aborted) {
       this.#queue.fail(signal.reason);
       return;
@@ -87,9 +89,8 @@ export class AgentRun implements AsyncIterableIterator<AgentEvent, undefined> {
     if (this.#controller.signal.aborted) return;
     this.#controller.abort(reason);
     this.#queue.drop();
-    this.#grace = this.#clock.setTimeout(
-      () => this.#queue.fail(this.#controller.signal.reason),
-      ABORT_GRACE_MS,
-    );
+    this.#grace = this.#clock.setTimeout(() => {
+      this.#queue.fail(reason);
+    }, ABORT_GRACE_MS);
   }
 }

@@ -105,7 +105,9 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
         signal,
         streamMode: "updates",
         durability: "sync",
-        writer: (chunk: unknown) => events.write(chunk),
+        writer: (chunk: unknown) => {
+          events.write(chunk);
+        },
         ...(options.context !== undefined && { context: options.context }),
         ...(runtime.recursionLimit !== undefined && { recursionLimit: runtime.recursionLimit }),
       });

@@ -1,4 +1,5 @@
-import type { BaseMessage, ToolMessage } from "@langchain/core/messages";
+import { ToolMessage, type BaseMessage } from "@langchain/core/messages";
+import { START } from "@langchain/langgraph";
 import type { BaseCheckpointSaver, CheckpointTuple } from "@langchain/langgraph-checkpoint";
 import type { Conversation, HistoryMessage, Turn } from "../agent.js";
 import { AgentError } from "../errors.js";
@@ -71,12 +72,7 @@ function deliveredResults(tuple: CheckpointTuple | undefined): ToolMessage[] {
   return (tuple?.pendingWrites ?? [])
     .filter(([, channel]) => channel === "messages")
     .flatMap(([, , value]) => (Array.isArray(value) ? (value as unknown[]) : [value]))
-    .filter(
-      (message): message is ToolMessage =>
-        isRecord(message) &&
-        typeof message["tool_call_id"] === "string" &&
-        typeof message["getType"] === "function",
-    );
+    .filter((message) => ToolMessage.isInstance(message));
 }
 
 /** What must go before the next user message. */
@@ -139,7 +135,7 @@ export class LangGraphConversation implements Conversation {
     await graph.updateState(
       { configurable: { thread_id: this.#threadId, [RUN_KEY]: run } },
       { messages: repairs },
-      "__input__",
+      START,
     );
   }
 

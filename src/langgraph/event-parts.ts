@@ -1,4 +1,4 @@
-import type { BaseMessage, ToolMessage, UsageMetadata } from "@langchain/core/messages";
+import { ToolMessage, type UsageMetadata } from "@langchain/core/messages";
 import type { JsonValue } from "../json.js";
 import type { AgentEvent, Interrupt, Usage } from "../run-event.js";
 import { isRecord, toJson } from "./to-json.js";
@@ -12,10 +12,6 @@ export function toDataEvent(chunk: unknown): AgentEvent {
   return typeof id === "string" && name !== undefined
     ? { type: "data", name, id, data }
     : { type: "data", name: name ?? "custom", data };
-}
-
-export function isMessage(value: unknown): value is BaseMessage {
-  return isRecord(value) && typeof value["getType"] === "function";
 }
 
 /** DeepSeek and Ollama give reasoning as text, OpenAI's Responses API as parts of a summary. */
@@ -53,12 +49,11 @@ export function parseInput(input: string): JsonValue {
 
 /** The message that answers the call: the output itself, or one inside a command. */
 export function toolMessageOf(output: unknown, toolCallId: string): ToolMessage | undefined {
-  if (isMessage(output)) return output.getType() === "tool" ? (output as ToolMessage) : undefined;
+  if (ToolMessage.isInstance(output)) return output;
   const update = isRecord(output) ? output["update"] : undefined;
   const messages = isRecord(update) ? update["messages"] : undefined;
   for (const message of Array.isArray(messages) ? (messages as unknown[]) : [messages]) {
-    if (isMessage(message) && (message as ToolMessage).tool_call_id === toolCallId)
-      return message as ToolMessage;
+    if (ToolMessage.isInstance(message) && message.tool_call_id === toolCallId) return message;
   }
   return undefined;
 }

@@ -147,12 +147,11 @@ class LangGraphFactory<TContext> implements AgentFactory<LangGraphConfig, TConte
   readonly #configs = new LRUCache<string, AgentConfig<LangGraphConfig>>({ max: MAX_SHARED_CONFIGS });
 
   constructor(options: LangGraphFactoryOptions<TContext>) {
-    if (!isRecord(options as unknown))
-      throw new TypeError(`Expected the factory's options to be an object, got ${typeof options}`);
-    const own = "graph" in options && options.graph !== undefined;
-    refuseUnknownKeys("createLangGraphFactory", options, own ? GRAPH_KEYS : [...AGENT_KEYS, "graph"]);
-    this.#graph = own ? (options as GraphOptions).graph : undefined;
-    this.#options = own ? {} : (options as AgentOptions<TContext>);
+    requireOptions(options);
+    const own = isGraphOptions(options);
+    refuseUnknownKeys("createLangGraphFactory", options, own ? GRAPH_KEYS : AGENT_KEYS);
+    this.#graph = own ? options.graph : undefined;
+    this.#options = own ? {} : options;
     checkAgentOptions(this.#options);
     this.clock = options.clock ?? systemClock;
     this.recursionLimit = optionalInteger("recursionLimit", options.recursionLimit, 1);
@@ -266,6 +265,18 @@ class LangGraphFactory<TContext> implements AgentFactory<LangGraphConfig, TConte
     };
     return withCheckpointer(await buildAgentGraph(parts, this.models, checkpointer), checkpointer);
   }
+}
+
+function requireOptions(options: unknown): void {
+  if (!isRecord(options)) throw expected("options", "an object", options);
+  const { graph } = options;
+  if ("graph" in options && typeof graph !== "function" && !isRecord(graph)) {
+    throw expected("graph", "a compiled graph or a function", graph);
+  }
+}
+
+function isGraphOptions<TContext>(options: LangGraphFactoryOptions<TContext>): options is GraphOptions {
+  return "graph" in options;
 }
 
 function forAgent<T>(part: PerAgent<T>, context: AgentContext<LangGraphConfig>): Awaitable<T> {

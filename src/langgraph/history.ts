@@ -1,10 +1,10 @@
 import {
   HumanMessage,
-  type AIMessage,
+  AIMessage,
   type BaseMessage,
   type MessageStructure,
   type ContentBlock as StandardBlock,
-  type ToolMessage,
+  ToolMessage,
 } from "@langchain/core/messages";
 import type { ContentBlock, HistoryMessage, UserMessage } from "../agent.js";
 import { isRecord, toJson, toJsonObject } from "./to-json.js";
@@ -66,15 +66,14 @@ function hasReasoning(message: BaseMessage): boolean {
 
 /** One message in neutral form. */
 export function toHistoryMessage(message: BaseMessage): HistoryMessage {
-  const type = message.getType();
-  const role = ROLES[type] ?? "assistant";
+  const role = ROLES[message.type] ?? "assistant";
   const history: { -readonly [Key in keyof HistoryMessage]: HistoryMessage[Key] } = {
     id: message.id ?? "",
     role,
     content: contentOf(message, role),
   };
-  if (type === "ai") {
-    const calls = (message as AIMessage).tool_calls ?? [];
+  if (AIMessage.isInstance(message)) {
+    const calls = message.tool_calls ?? [];
     if (calls.length > 0) {
       history.toolCalls = calls.map((call) => ({
         id: call.id ?? "",
@@ -82,8 +81,8 @@ export function toHistoryMessage(message: BaseMessage): HistoryMessage {
         input: toJson(call.args),
       }));
     }
-  } else if (type === "tool") {
-    const { tool_call_id: toolCallId, name, status } = message as ToolMessage;
+  } else if (ToolMessage.isInstance(message)) {
+    const { tool_call_id: toolCallId, name, status } = message;
     history.toolCallId = toolCallId;
     if (name !== undefined) history.toolName = name;
     if (status === "error") history.isError = true;

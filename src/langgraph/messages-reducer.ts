@@ -36,7 +36,7 @@ function append(left: unknown, right: unknown): BaseMessage[] | undefined {
   const ids = new Set<string>();
   for (const message of added) {
     // Removals, chunks and messages without id are the official reducer's business.
-    if (!isPlain(message) || message.getType() === "remove" || message.id === undefined) return undefined;
+    if (!isPlain(message) || message.type === "remove" || message.id === undefined) return undefined;
     ids.add(message.id);
   }
   if (ids.size !== added.length) return undefined;

@@ -100,7 +100,8 @@ export class ModelCache {
   #canonical(value: unknown): string {
     if (typeof value === "function") return `function ${String(this.#idOf(value))}`;
     if (Array.isArray(value)) return `[${value.map((part) => this.#canonical(part)).join(",")}]`;
-    if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? String(value);
+    if (typeof value !== "object" || value === null)
+      return value === undefined ? "undefined" : JSON.stringify(value);
     const prototype: unknown = Object.getPrototypeOf(value);
     if (prototype !== Object.prototype && prototype !== null) return `object ${String(this.#idOf(value))}`;
     const entries = Object.entries(value).filter(([, part]) => part !== undefined);
@@ -177,7 +178,7 @@ export async function importOptional(specifier: string, who: string): Promise<Re
     const code = isRecord(error) ? error["code"] : undefined;
     const isMissing = code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND";
     // A package that is there but lacks one of its own has another name in the message.
-    if (!isMissing || !String((error as Error).message).includes(`'${specifier}'`)) throw error;
+    if (!isMissing || !(error as Error).message.includes(`'${specifier}'`)) throw error;
     throw new AgentError(
       "MODEL_NOT_CONFIGURED",
       `${who} needs the package \`${specifier}\`. Run \`npm i ${specifier}\`.`,

@@ -1,4 +1,5 @@
 import { AgentError, isAgentError, type AgentErrorCode } from "../errors.js";
+import { systemClock } from "../internal/clock.js";
 import { isRecord } from "./to-json.js";
 
 /** How far wrapped errors are followed; a bound, because a cause may point back. */
@@ -86,7 +87,7 @@ function retryAfterMs(error: Record<string, unknown>): number | undefined {
   if (after === undefined) return undefined;
   const seconds = Number(after);
   if (seconds >= 0) return Math.ceil(seconds * 1000);
-  const until = Date.parse(after) - Date.now();
+  const until = Date.parse(after) - systemClock.now();
   return Number.isNaN(until) ? undefined : Math.max(0, until);
 }
 

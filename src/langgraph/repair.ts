@@ -1,4 +1,4 @@
-import { ToolMessage, type AIMessage, type BaseMessage } from "@langchain/core/messages";
+import { AIMessage, ToolMessage, type BaseMessage } from "@langchain/core/messages";
 
 /** What the model reads in place of the answer of a tool that was stopped. */
 export const CANCELLED_TOOL_RESULT = "[cancelled]";
@@ -8,11 +8,10 @@ function openCalls(messages: readonly BaseMessage[]): NonNullable<AIMessage["too
   const answered = new Set<string>();
   for (let index = messages.length - 1; index >= 0; index -= 1) {
     const message = messages[index];
-    const type = message?.getType();
-    if (type === "tool") {
-      answered.add((message as ToolMessage).tool_call_id);
-    } else if (type === "ai") {
-      const calls = (message as AIMessage).tool_calls ?? [];
+    if (ToolMessage.isInstance(message)) {
+      answered.add(message.tool_call_id);
+    } else if (AIMessage.isInstance(message)) {
+      const calls = message.tool_calls ?? [];
       return calls.filter((call) => call.id !== undefined && !answered.has(call.id));
     } else {
       return [];

@@ -1,17 +1,9 @@
 import { BaseCallbackHandler } from "@langchain/core/callbacks/base";
-import type { AIMessage, AIMessageChunk, BaseMessage, ToolMessage } from "@langchain/core/messages";
+import { AIMessage, ToolMessage, type AIMessageChunk, type BaseMessage } from "@langchain/core/messages";
 import type { LLMResult } from "@langchain/core/outputs";
 import type { JsonValue } from "../json.js";
 import type { RunQueue } from "./run-queue.js";
-import {
-  isMessage,
-  parseInput,
-  reasoningOf,
-  toDataEvent,
-  toInterrupt,
-  toolMessageOf,
-  toUsage,
-} from "./event-parts.js";
+import { parseInput, reasoningOf, toDataEvent, toInterrupt, toolMessageOf, toUsage } from "./event-parts.js";
 import { isRecord, toJson } from "./to-json.js";
 
 type Part = "text" | "reasoning";
@@ -396,14 +388,11 @@ export class RunTap extends BaseCallbackHandler {
   async #nodeUpdate(update: unknown): Promise<void> {
     const messages = isRecord(update) ? update["messages"] : undefined;
     for (const message of Array.isArray(messages) ? (messages as unknown[]) : [messages]) {
-      if (!isMessage(message)) continue;
-      const type = message.getType();
-      if (type === "tool") {
-        const { tool_call_id: toolCallId } = message as ToolMessage;
-        if (this.#toolCalls.get(toolCallId)?.answered !== true && this.#isNews(message))
-          await this.#toolMessage(message as ToolMessage);
-      } else if (type === "ai" && this.#isNews(message)) {
-        await this.#wholeMessage(message as AIMessage);
+      if (ToolMessage.isInstance(message)) {
+        const isAnswered = this.#toolCalls.get(message.tool_call_id)?.answered === true;
+        if (!isAnswered && this.#isNews(message)) await this.#toolMessage(message);
+      } else if (AIMessage.isInstance(message) && this.#isNews(message)) {
+        await this.#wholeMessage(message);
       }
     }
   }

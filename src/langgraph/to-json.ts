@@ -4,9 +4,10 @@ import type { JsonObject, JsonValue } from "../json.js";
 export function toJson(value: unknown): JsonValue {
   if (typeof value === "string" || typeof value === "boolean" || value === null) return value;
   try {
-    const text: string | undefined = JSON.stringify(value, (_key, part: unknown) =>
+    // Undefined for what JSON has no word for; its declared type leaves that out.
+    const text = JSON.stringify(value, (_key, part: unknown) =>
       typeof part === "bigint" ? part.toString() : part,
-    );
+    ) as string | undefined;
     return text === undefined ? null : (JSON.parse(text) as JsonValue);
   } catch {
     return null;
