@@ -70,4 +70,8 @@ export default tseslint.config(
       },
     },
   },
+  {
+    files: ["test/package/consumers/jest/*"],
+    languageOptions: { globals: { expect: "readonly", test: "readonly" } },
+  },
 );

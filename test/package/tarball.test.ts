@@ -116,8 +116,7 @@ describe("the packed tarball", () => {
       );
       expect(packages).toContain(manifest.name);
       expect(packages).toContain("@langchain/langgraph-checkpoint");
-      for (const name of ["@langchain/langgraph", ...optionalPeers])
-        expect(packages).not.toContain(name);
+      for (const name of ["@langchain/langgraph", ...optionalPeers]) expect(packages).not.toContain(name);
     }
   });
 

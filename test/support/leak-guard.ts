@@ -35,7 +35,8 @@ afterAll(async () => {
 
 function tracked<T extends typeof setTimeout | typeof setInterval>(original: T): T {
   const set = (callback: () => void, ms?: number, ...args: never[]) => {
-    const timer: NodeJS.Timeout = Reflect.apply(original, globalThis, [callback, ms, ...args]);
+    // Both overload sets give a Timeout; `apply` alone does not know.
+    const timer = Reflect.apply(original, globalThis, [callback, ms, ...args]) as NodeJS.Timeout;
     const frames = new Error().stack?.split("\n") ?? [];
     const setBy = frames.filter((frame) => SOURCE.test(frame) && !frame.includes("node_modules"));
     if (setBy.length > 0) {
