@@ -1,6 +1,7 @@
 import { BaseChatModel } from "@langchain/core/language_models/chat_models";
-import { AIMessage, type BaseMessage, type ToolCall } from "@langchain/core/messages";
+import { AIMessage, type AIMessageFields, BaseMessage, type ToolCall } from "@langchain/core/messages";
 import type { ChatResult } from "@langchain/core/outputs";
+import { type AgentMiddleware, humanInTheLoopMiddleware, summarizationMiddleware } from "langchain";
 
 /** What the model says to a conversation: text, or tool calls. */
 export type Reply = string | { readonly text?: string; readonly calls: readonly Omit<ToolCall, "type">[] };
@@ -28,12 +29,25 @@ export class ReplyingModel extends BaseChatModel {
     const calls = typeof reply === "string" ? [] : reply.calls;
     const message = new AIMessage({
       content: text,
-      tool_calls: calls.map((call) => ({ ...call, type: "tool_call" as const })),
+      tool_calls: calls.map((call): ToolCall => ({ ...call, type: "tool_call" })),
       usage_metadata: { input_tokens: messages.length, output_tokens: 1, total_tokens: messages.length + 1 },
       response_metadata: { finish_reason: calls.length > 0 ? "tool_calls" : "stop" },
-    });
+      // The tool calls are of no declared tools.
+    } as unknown as AIMessageFields);
     return { generations: [{ message, text }] };
   }
+}
+
+/** Approval for every call of `toolName`. Its options' type resolves to `never` beside zod 4. */
+export function approvals(toolName: string): AgentMiddleware {
+  return humanInTheLoopMiddleware({ interruptOn: { [toolName]: true } } as never) as AgentMiddleware;
+}
+
+/** Rewrites the history to a summary and the last `keep` messages once it has `trigger` of them. */
+export function summaries(model: BaseChatModel, trigger: number, keep: number): AgentMiddleware {
+  const options = { model, trigger: { messages: trigger }, keep: { messages: keep } };
+  // As above.
+  return summarizationMiddleware(options as never);
 }
 
 /** What a reader of the conversation sees: all but generated ids. */
@@ -41,13 +55,14 @@ export function seen(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(seen);
   if (typeof value !== "object" || value === null) return value;
   if (isMessage(value)) {
-    const { tool_calls, usage_metadata, tool_call_id, status, artifact } = value as AIMessage & {
-      tool_call_id?: string;
-      status?: string;
-      artifact?: unknown;
-    };
+    const { tool_calls, usage_metadata, tool_call_id, status, artifact } = value as BaseMessage &
+      Partial<Pick<AIMessage, "tool_calls" | "usage_metadata">> & {
+        tool_call_id?: string;
+        status?: string;
+        artifact?: unknown;
+      };
     return {
-      type: value.getType(),
+      type: value.type,
       className: value.constructor.name,
       content: value.content,
       name: value.name,
@@ -64,5 +79,5 @@ export function seen(value: unknown): unknown {
 }
 
 function isMessage(value: object): value is BaseMessage {
-  return typeof (value as Partial<BaseMessage>).getType === "function";
+  return BaseMessage.isInstance(value);
 }

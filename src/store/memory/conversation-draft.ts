@@ -1,19 +1,12 @@
 import { BaseMessage } from "@langchain/core/messages";
 import type { ChannelVersions, Checkpoint, CheckpointMetadata } from "@langchain/langgraph-checkpoint";
-import { CHECKPOINT_BYTES, deltaChannelsOf } from "./conversation-thread.js";
-import type { ConversationThread, StoredCheckpoint } from "./conversation-thread.js";
+import { CHECKPOINT_BYTES, deltaChannelsOf, versionsOf } from "./conversation-checkpoint.js";
+import type { StoredCheckpoint } from "./conversation-checkpoint.js";
+import type { ConversationThread } from "./conversation-thread.js";
 import { encodeValue } from "./conversation-value.js";
 import type { Draft, Resemblance, StoredValue, ValueCodec } from "./conversation-value.js";
 import { encodeMessages, textBytes } from "./message-list.js";
 import type { LiveMessages, MessageList } from "./message-list.js";
-
-type Versions = Pick<Checkpoint, "channel_versions" | "versions_seen">;
-
-/** The two version maps of a stored checkpoint. */
-export function versionsOf(stored: StoredCheckpoint): Versions {
-  // Only `draftCheckpoint` writes them.
-  return JSON.parse(stored.versions) as Versions;
-}
 
 export interface CheckpointDraftOptions {
   readonly checkpoint: Checkpoint;
@@ -72,7 +65,13 @@ export function draftCheckpoint(options: CheckpointDraftOptions): Draft<Checkpoi
     const live = base && options.takeLive(base, !isOwn);
     const { alive, finish } = encodeMessages(messages, codec, base, live);
     // The caller may change the array; the objects in it are what will be recognised.
-    return { channel, messages: messages.slice(), alive: isOwn ? alive : 0, live: isOwn ? live : undefined, finish };
+    return {
+      channel,
+      messages: messages.slice(),
+      alive: isOwn ? alive : 0,
+      live: isOwn ? live : undefined,
+      finish,
+    };
   });
   const metadata = codec.blob(options.metadata);
   const texts = JSON.stringify({
@@ -132,5 +131,7 @@ function resemblance(options: CheckpointDraftOptions, parent: StoredCheckpoint |
 /** Whether a kept checkpoint of the namespace has the channel at that version. */
 function hasVersion(options: CheckpointDraftOptions, channel: string, version: unknown): boolean {
   const kept = options.thread?.list(options.namespace) ?? [];
-  return kept.some((stored) => stored.channels.has(channel) && own(versionsOf(stored).channel_versions, channel) === version);
+  return kept.some(
+    (stored) => stored.channels.has(channel) && own(versionsOf(stored).channel_versions, channel) === version,
+  );
 }

@@ -3,17 +3,14 @@ import {
   JsonPlusSerializer,
   TASKS,
   WRITES_IDX_MAP,
-  compareWritesSortKeys,
   getCheckpointId,
   maxChannelVersion,
-  writesSortKey,
 } from "@langchain/langgraph-checkpoint";
 import type {
   ChannelVersions,
   Checkpoint,
   CheckpointListOptions,
   CheckpointMetadata,
-  CheckpointPendingWrite,
   CheckpointTuple,
   DeltaChannelHistory,
   PendingWrite,
@@ -24,9 +21,11 @@ import { AgentError } from "../../errors.js";
 import { choiceOption, integerOption, refuseUnknownKeys } from "../../internal/check-options.js";
 import { RUN_KEY } from "../store.js";
 import type { ForkPoint, ForkingSaver, Lease, RunConfigurable } from "../store.js";
-import { draftCheckpoint, versionsOf } from "./conversation-draft.js";
+import { decodeWrites, sortWrites, versionsOf } from "./conversation-checkpoint.js";
+import type { StoredCheckpoint, StoredWrite } from "./conversation-checkpoint.js";
+import { draftCheckpoint } from "./conversation-draft.js";
 import { ConversationThread } from "./conversation-thread.js";
-import type { Retention, StoredCheckpoint, StoredWrite } from "./conversation-thread.js";
+import type { Retention } from "./conversation-thread.js";
 import { ValueCodec, decodeValue, encodeValue } from "./conversation-value.js";
 import type { Resemblance } from "./conversation-value.js";
 import { growLive } from "./message-list.js";
@@ -98,7 +97,8 @@ export class MemoryConversationSaver extends BaseCheckpointSaver implements Fork
       forkableRuns: integerOption("forkableRuns", options.forkableRuns, defaults.forkableRuns, 0),
     };
     const maxSize = integerOption("liveBytes", options.liveBytes, defaults.liveBytes, 0);
-    if (maxSize > 0) this.live = new LRUCache({ maxSize, sizeCalculation: (live) => Math.ceil(live.bytes) + 1 });
+    if (maxSize > 0)
+      this.live = new LRUCache({ maxSize, sizeCalculation: (live) => Math.ceil(live.bytes) + 1 });
     this.fence = options.fence;
     this.onResize = options.onResize;
   }
@@ -183,12 +183,19 @@ export class MemoryConversationSaver extends BaseCheckpointSaver implements Fork
     return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpoint.id } };
   }
 
-  override async putWrites(config: Config, writes: PendingWrite[], taskId: string, taskPath = ""): Promise<void> {
+  override async putWrites(
+    config: Config,
+    writes: PendingWrite[],
+    taskId: string,
+    taskPath = "",
+  ): Promise<void> {
     const threadId = threadIdOf(config, "writes");
     const namespace = namespaceOf(config);
     const checkpointId: unknown = config.configurable?.["checkpoint_id"];
     if (typeof checkpointId !== "string" || checkpointId === "") {
-      throw new TypeError("Cannot store writes: `configurable.checkpoint_id` must be a string that is not empty.");
+      throw new TypeError(
+        "Cannot store writes: `configurable.checkpoint_id` must be a string that is not empty.",
+      );
     }
     this.authorise(config, threadId);
     const thread = this.threads.get(threadId);
@@ -208,12 +215,14 @@ export class MemoryConversationSaver extends BaseCheckpointSaver implements Fork
     this.resized(threadId);
   }
 
-  override async deleteThread(threadId: string): Promise<void> {
+  override deleteThread(threadId: string): Promise<void> {
     const thread = this.threads.get(threadId);
-    if (thread === undefined) return;
-    this.threads.delete(threadId);
-    thread.clear();
-    this.onResize?.(threadId, 0);
+    if (thread !== undefined) {
+      this.threads.delete(threadId);
+      thread.clear();
+      this.onResize?.(threadId, 0);
+    }
+    return Promise.resolve();
   }
 
   override async getDeltaChannelHistory(options: {
@@ -225,7 +234,9 @@ export class MemoryConversationSaver extends BaseCheckpointSaver implements Fork
     const namespace = namespaceOf(options.config);
     const start = thread?.find(namespace, getCheckpointId(options.config) || undefined);
     // What is read is gathered at once: puts may change the thread while values are being decoded.
-    const found = new Map(options.channels.map((channel) => [channel, { writes: [] as StoredWrite[], seed: unset }]));
+    const found = new Map(
+      options.channels.map((channel) => [channel, { writes: [] as StoredWrite[], seed: unset }]),
+    );
     const open = new Map<string, { writes: StoredWrite[]; seed: unknown }>(found);
     for (const ancestor of thread && start ? thread.ancestors(namespace, start.id) : []) {
       if (open.size === 0) break;
@@ -247,16 +258,18 @@ export class MemoryConversationSaver extends BaseCheckpointSaver implements Fork
     return Object.fromEntries(await Promise.all(entries));
   }
 
-  async forkPoints(threadId: string): Promise<readonly ForkPoint[]> {
-    return this.threads.get(threadId)?.forkPoints() ?? [];
+  forkPoints(threadId: string): Promise<readonly ForkPoint[]> {
+    return Promise.resolve(this.threads.get(threadId)?.forkPoints() ?? []);
   }
 
   /** @throws {AgentError} `LEASE_LOST` */
-  async restore(lease: Lease, turnId: string): Promise<boolean> {
-    this.fence?.(lease);
-    const isRestored = this.threads.get(lease.threadId)?.restore(turnId) ?? false;
-    if (isRestored) this.resized(lease.threadId);
-    return isRestored;
+  restore(lease: Lease, turnId: string): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.fence?.(lease);
+      const isRestored = this.threads.get(lease.threadId)?.restore(turnId) ?? false;
+      if (isRestored) this.resized(lease.threadId);
+      resolve(isRestored);
+    });
   }
 
   /** Checks the lease that the write carries and gives its turn. */
@@ -314,13 +327,19 @@ export class MemoryConversationSaver extends BaseCheckpointSaver implements Fork
   ): Promise<CheckpointTuple> {
     const codec = this.codec(thread);
     const writes = sortWrites(thread.writesOf(namespace, stored.id));
-    const sends = stored.v < 4 && stored.parentId !== undefined ? [...thread.writesOf(namespace, stored.parentId)] : undefined;
+    const sends =
+      stored.v < 4 && stored.parentId !== undefined
+        ? [...thread.writesOf(namespace, stored.parentId)]
+        : undefined;
     const isHead = thread.find(namespace) === stored;
     const messages = stored.channels.get("messages");
-    const like: Resemblance = messages?.kind === "messages" ? { list: messages, live: this.live?.get(messages) } : {
-      list: undefined,
-      live: undefined,
-    };
+    const like: Resemblance =
+      messages?.kind === "messages"
+        ? { list: messages, live: this.live?.get(messages) }
+        : {
+            list: undefined,
+            live: undefined,
+          };
     const values = [...stored.channels].map(async ([channel, value]) => {
       if (value.kind !== "messages") return [channel, await decodeValue(value, codec, like)] as const;
       const live = value === like.list ? like.live : this.live?.get(value);
@@ -337,7 +356,10 @@ export class MemoryConversationSaver extends BaseCheckpointSaver implements Fork
       ...versionsOf(stored),
     };
     if (sends !== undefined) {
-      const pending = await decodeWrites(sends.filter((write) => write.channel === TASKS), codec);
+      const pending = await decodeWrites(
+        sends.filter((write) => write.channel === TASKS),
+        codec,
+      );
       checkpoint.channel_values[TASKS] = pending.map(([, , value]) => value);
       const versions = Object.values(checkpoint.channel_versions);
       checkpoint.channel_versions[TASKS] =
@@ -377,28 +399,11 @@ function namespaceOf(config: Config): string {
 function threadIdOf(config: Config, what: string): string {
   const threadId: unknown = config.configurable?.["thread_id"];
   if (typeof threadId === "string" && threadId !== "") return threadId;
-  throw new TypeError(`Cannot store a ${what}: \`configurable.thread_id\` must be a string that is not empty.`);
+  throw new TypeError(
+    `Cannot store a ${what}: \`configurable.thread_id\` must be a string that is not empty.`,
+  );
 }
 
 async function settle(codec: ValueCodec): Promise<void> {
   if (codec.pending.length > 0) await Promise.all(codec.pending);
-}
-
-/** In the order in which a live run applies them. */
-function sortWrites(writes: Iterable<StoredWrite>): StoredWrite[] {
-  return [...writes].sort((a, b) =>
-    compareWritesSortKeys(writesSortKey(a.path, a.taskId, a.index), writesSortKey(b.path, b.taskId, b.index)),
-  );
-}
-
-function decodeWrites(
-  writes: readonly StoredWrite[],
-  codec: ValueCodec,
-  like?: Resemblance,
-): Promise<CheckpointPendingWrite[]> {
-  return Promise.all(
-    writes.map(async (write): Promise<CheckpointPendingWrite> => {
-      return [write.taskId, write.channel, await decodeValue(write.value, codec, like)];
-    }),
-  );
 }

@@ -1,5 +1,7 @@
+import { CHECKPOINT_BYTES } from "./conversation-checkpoint.js";
+import type { StoredCheckpoint, StoredWrite } from "./conversation-checkpoint.js";
 import { messagesIn, release, retain } from "./conversation-value.js";
-import type { Account, Blob, StoredValue } from "./conversation-value.js";
+import type { Account } from "./conversation-value.js";
 import type { MessageEntry, MessageList } from "./message-list.js";
 
 /*
@@ -21,35 +23,6 @@ import type { MessageEntry, MessageList } from "./message-list.js";
  *
  * Steps are synchronous, and so are atomic.
  */
-
-export interface StoredCheckpoint {
-  readonly id: string;
-  readonly parentId: string | undefined;
-  readonly v: number;
-  readonly ts: string;
-  /** `channel_versions` and `versions_seen` as JSON. */
-  readonly versions: string;
-  readonly metadata: Blob;
-  readonly channels: Map<string, StoredValue>;
-  /** Channels whose value lies in the ancestors. */
-  readonly delta: readonly string[];
-  /** By parent namespace, the checkpoint in whose task this one was made. */
-  readonly parents: ReadonlyMap<string, string>;
-  readonly isInput: boolean;
-  readonly bytes: number;
-  /** The next ancestor that matters to delta channels; skips those that don't. */
-  ancestorId: string | undefined;
-  /** Whether it has been reduced to what delta channels of later checkpoints read; it is then found no more. */
-  isAncestorOnly: boolean;
-}
-
-export interface StoredWrite {
-  readonly taskId: string;
-  readonly index: number;
-  readonly path: string;
-  readonly channel: string;
-  readonly value: StoredValue;
-}
 
 interface Namespace {
   readonly name: string;
@@ -141,12 +114,23 @@ export class ConversationThread implements Account {
     }
   }
 
-  putWrites(namespace: string, checkpointId: string, writes: readonly StoredWrite[], turnId: string | undefined): void {
+  putWrites(
+    namespace: string,
+    checkpointId: string,
+    writes: readonly StoredWrite[],
+    turnId: string | undefined,
+  ): void {
     this.beginTurn(turnId);
     const space = this.namespace(namespace);
     const isKnown = space.checkpoints.has(checkpointId);
     // Too late: the checkpoint has been superseded, and nobody will read them.
-    if (this.retention.history === "forks" && !isKnown && space.head !== undefined && checkpointId < space.head) return;
+    if (
+      this.retention.history === "forks" &&
+      !isKnown &&
+      space.head !== undefined &&
+      checkpointId < space.head
+    )
+      return;
     const stored = getOrCreate(space.writes, checkpointId, () => new Map<string, StoredWrite>());
     for (const write of writes) {
       const key = JSON.stringify([write.taskId, write.index]);
@@ -196,7 +180,10 @@ export class ConversationThread implements Account {
 
   forkPoints(): { turnId: string; messageIds: string[] }[] {
     if (this.forks.length === 0) return [];
-    const states = [...this.forks.map((fork) => this.messageIds(fork.heads.get("")?.id)), this.messageIds(this.find("")?.id)];
+    const states = [
+      ...this.forks.map((fork) => this.messageIds(fork.heads.get("")?.id)),
+      this.messageIds(this.find("")?.id),
+    ];
     const present = new Set(states.at(-1));
     return this.forks.map((fork, i) => {
       const before = new Set(states[i]);
@@ -209,7 +196,8 @@ export class ConversationThread implements Account {
 
   /** Ids in the `messages` channel of a root checkpoint, in order. */
   private messageIds(checkpointId: string | undefined): string[] {
-    const checkpoint = checkpointId === undefined ? undefined : this.namespaces.get("")?.checkpoints.get(checkpointId);
+    const checkpoint =
+      checkpointId === undefined ? undefined : this.namespaces.get("")?.checkpoints.get(checkpointId);
     if (checkpoint === undefined) return [];
     const value = checkpoint.channels.get("messages");
     const steps: Iterable<MessageEntry>[] = [];
@@ -266,7 +254,8 @@ export class ConversationThread implements Account {
       const head = space.head === undefined ? undefined : space.checkpoints.get(space.head);
       const madeIn = head?.parents.get(parent);
       // Without a word on its parent, its own age tells whether a new input has left it behind.
-      const age = madeIn ?? (checkpoint.isInput ? (space.head ?? [...space.writes.keys()].at(-1)) : undefined);
+      const age =
+        madeIn ?? (checkpoint.isInput ? (space.head ?? [...space.writes.keys()].at(-1)) : undefined);
       // Compared by age: puts may lag behind, and the namespace belong to a checkpoint still to come.
       if (age !== undefined && age < checkpoint.id) this.dropNamespace(space);
     }
@@ -309,7 +298,10 @@ export class ConversationThread implements Account {
       for (const channel of missing) if (ancestor.channels.has(channel)) missing.delete(channel);
       if (heads.has(ancestor.id) || this.isReplayed(space, ancestor, replayed)) {
         kept.add(ancestor.id);
-        link = heads.has(ancestor.id) || ancestor.isAncestorOnly ? ancestor : this.reduce(space, ancestor, replayed);
+        link =
+          heads.has(ancestor.id) || ancestor.isAncestorOnly
+            ? ancestor
+            : this.reduce(space, ancestor, replayed);
       } else {
         link.ancestorId = ancestor.ancestorId;
       }
@@ -318,7 +310,8 @@ export class ConversationThread implements Account {
 
   private isReplayed(space: Namespace, checkpoint: StoredCheckpoint, replayed: ReadonlySet<string>): boolean {
     for (const channel of replayed) if (checkpoint.channels.has(channel)) return true;
-    for (const write of space.writes.get(checkpoint.id)?.values() ?? []) if (replayed.has(write.channel)) return true;
+    for (const write of space.writes.get(checkpoint.id)?.values() ?? [])
+      if (replayed.has(write.channel)) return true;
     return false;
   }
 
@@ -400,34 +393,12 @@ export class ConversationThread implements Account {
   }
 }
 
-/** A checkpoint's own objects, beside its texts and values. */
-export const CHECKPOINT_BYTES = 480;
-
 /** The id by which a RemoveMessage takes all messages away. */
 const REMOVE_ALL = "__remove_all__";
 
 /** Namespaces of one task carry its id: `node:<uuid>`. */
 function isTaskNamespace(name: string): boolean {
   return name.includes(":");
-}
-
-/**
- * The channels of a checkpoint whose value must be rebuilt from its ancestors: those that count supersteps
- * since their last snapshot and have no value here. LangGraph doesn't replay one without a version when all
- * writes of the branch have versions: it was never written.
- */
-export function deltaChannelsOf(
-  metadata: Readonly<Record<string, unknown>>,
-  channelVersions: Readonly<Record<string, unknown>>,
-  channelValues: Readonly<Record<string, unknown>>,
-): string[] {
-  const counters = metadata["counters_since_delta_snapshot"];
-  if (typeof counters !== "object" || counters === null) return [];
-  const isVersioned = metadata["delta_writes_versioned"] === true;
-  return Object.keys(counters).filter(
-    (channel) =>
-      !Object.hasOwn(channelValues, channel) && !(isVersioned && !Object.hasOwn(channelVersions, channel)),
-  );
 }
 
 function getOrCreate<K, V>(map: Map<K, V>, key: K, create: () => V): V {

@@ -120,7 +120,11 @@ function propertiesOf(value: object): Record<string, unknown> | undefined {
   const send = value as { lg_name?: unknown; node: unknown; args: unknown; timeout?: unknown };
   if (send.lg_name !== "Send") return undefined;
   // As the serialiser has it, which gives back a plain object too.
-  return { node: send.node, args: send.args, ...(send.timeout === undefined ? {} : { timeout: send.timeout }) };
+  return {
+    node: send.node,
+    args: send.args,
+    ...(send.timeout === undefined ? {} : { timeout: send.timeout }),
+  };
 }
 
 function holdsMessages(value: unknown, depth = SEARCH_DEPTH): boolean {
@@ -149,7 +153,11 @@ function encodeParts(value: object, codec: ValueCodec, like: Resemblance): Draft
   if (BaseMessage.isInstance(value)) return encodeEntry(value, codec);
   if (isMessageArray(value)) return encodeMessages(value, codec, like.list, like.live).finish;
   if (Array.isArray(value)) {
-    return composite("array", undefined, value.map((item, i) => [String(i), encodeValue(item, codec, like)]));
+    return composite(
+      "array",
+      undefined,
+      value.map((item, i) => [String(i), encodeValue(item, codec, like)]),
+    );
   }
   if (isDeltaSnapshot(value)) {
     return composite("snapshot", undefined, [["value", encodeValue(value.value, codec, like)]]);
@@ -190,17 +198,22 @@ export async function decodeValue(
       return decodeEntry(stored, codec);
     case "messages":
       return decodeMessages(stored, codec, like.list, like.live);
-    default: {
-      const parts = await Promise.all(
-        stored.parts.map(async ([key, part]) => [key, await decodeValue(part, codec, like)] as const),
-      );
-      if (stored.kind === "array") return parts.map(([, part]) => part);
-      if (stored.kind === "snapshot") return new DeltaSnapshot(parts[0]?.[1]);
-      // What was put in as an object is an object.
-      const rest = stored.rest === undefined ? {} : ((await codec.loadBlob(stored.rest)) as object);
-      return Object.fromEntries([...Object.entries(rest), ...parts]);
-    }
+    case "array":
+    case "snapshot":
+    case "object":
+      return decodeComposite(stored, codec, like);
   }
+}
+
+async function decodeComposite(stored: Composite, codec: ValueCodec, like: Resemblance): Promise<unknown> {
+  const parts = await Promise.all(
+    stored.parts.map(async ([key, part]) => [key, await decodeValue(part, codec, like)] as const),
+  );
+  if (stored.kind === "array") return parts.map(([, part]) => part);
+  if (stored.kind === "snapshot") return new DeltaSnapshot(parts[0]?.[1]);
+  // What was put in as an object is an object.
+  const rest = stored.rest === undefined ? {} : ((await codec.loadBlob(stored.rest)) as object);
+  return Object.fromEntries([...Object.entries(rest), ...parts]);
 }
 
 /** The entries of a value that is messages, in order. */

@@ -21,8 +21,14 @@ const OPTIONAL_FIELDS = [
   "metadata",
 ] as const;
 
-/** Constructor fields whose loss would go unnoticed by nobody; `contentBlocks` is derived from `content`. */
-const KNOWN_FIELDS: ReadonlySet<string> = new Set(["id", "type", "content", "contentBlocks", ...OPTIONAL_FIELDS]);
+/** A constructor field beyond these would be lost; `contentBlocks` is derived from `content`. */
+const KNOWN_FIELDS: ReadonlySet<string> = new Set([
+  "id",
+  "type",
+  "content",
+  "contentBlocks",
+  ...OPTIONAL_FIELDS,
+]);
 
 const MAX_DEPTH = 64;
 
@@ -31,21 +37,10 @@ const MAX_DEPTH = 64;
  * `undefined` properties count as absent only if `sparse`.
  */
 export function isPlainJson(value: unknown, sparse = false, depth = 0): boolean {
-  switch (typeof value) {
-    case "string":
-    case "boolean":
-      return true;
-    case "number":
-      return Number.isFinite(value);
-    case "undefined":
-      return sparse && depth > 0;
-    case "object":
-      break;
-    default:
-      return false;
-  }
-  if (value === null) return true;
-  if (depth >= MAX_DEPTH) return false;
+  if (value === null || typeof value === "string" || typeof value === "boolean") return true;
+  if (typeof value === "number") return Number.isFinite(value);
+  if (value === undefined) return sparse && depth > 0;
+  if (typeof value !== "object" || depth >= MAX_DEPTH) return false;
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i += 1) {
       if (value[i] === undefined || !isPlainJson(value[i], sparse, depth + 1)) return false;
@@ -91,7 +86,8 @@ export function encodeMessage(message: BaseMessage): string | undefined {
   const type = typeOf(message);
   if (type === undefined) return undefined;
   const { content, id } = message;
-  if (typeof content !== "string" && !(Array.isArray(content) && isPlainJson(content, true))) return undefined;
+  if (typeof content !== "string" && !(Array.isArray(content) && isPlainJson(content, true)))
+    return undefined;
   if (id !== undefined && typeof id !== "string") return undefined;
   for (const key in message.lc_kwargs) if (!KNOWN_FIELDS.has(key)) return undefined;
   const fields: Record<string, unknown> = { type, id, content };

@@ -83,12 +83,16 @@ function callsOf(message: BaseMessage): unknown {
 
 function isUnchanged(live: LiveMessages, index: number): boolean {
   const message = live.objects[index];
-  return message !== undefined && message.content === live.contents[index] && callsOf(message) === live.calls[index];
+  return (
+    message !== undefined &&
+    message.content === live.contents[index] &&
+    callsOf(message) === live.calls[index]
+  );
 }
 
 function tailStart(messages: readonly BaseMessage[]): number {
   const limit = Math.max(0, messages.length - TAIL_LENGTH);
-  for (let i = messages.length - 1; i > limit; i -= 1) if (messages[i]?.getType() === "human") return i;
+  for (let i = messages.length - 1; i > limit; i -= 1) if (messages[i]?.type === "human") return i;
   return limit;
 }
 
@@ -140,13 +144,19 @@ export function encodeMessages(
 ): MessageListDraft {
   const count = live?.objects.length ?? 0;
   let alive = 0;
-  while (alive < count && messages[alive] === live?.objects[alive] && live !== undefined && isUnchanged(live, alive)) {
+  while (
+    alive < count &&
+    messages[alive] === live?.objects[alive] &&
+    live !== undefined &&
+    isUnchanged(live, alive)
+  ) {
     alive += 1;
   }
   // Messages may have moved: then the remaining live objects are found by identity.
   const moved = new Map<BaseMessage, number>();
   if (alive < messages.length && live !== undefined) {
-    for (let i = alive; i < count; i += 1) if (isUnchanged(live, i)) moved.set(live.objects[i] as BaseMessage, i);
+    for (let i = alive; i < count; i += 1)
+      if (isUnchanged(live, i)) moved.set(live.objects[i] as BaseMessage, i);
   }
   const drafts: Draft<MessageEntry>[] = [];
   for (let i = alive; i < messages.length; i += 1) {
@@ -159,10 +169,14 @@ export function encodeMessages(
 }
 
 /** Encodes one message; `same` is an entry that it is likely to equal. */
-export function encodeEntry(message: BaseMessage, codec: ValueCodec, same?: MessageEntry): Draft<MessageEntry> {
+export function encodeEntry(
+  message: BaseMessage,
+  codec: ValueCodec,
+  same?: MessageEntry,
+): Draft<MessageEntry> {
   const text = encodeMessage(message);
   const id = typeof message.id === "string" ? message.id : undefined;
-  const removes = message.getType() === "remove";
+  const removes = message.type === "remove";
   const other = text === undefined ? codec.dump(message) : undefined;
   return () => {
     const [type, data] = other?.() ?? [undefined, text ?? ""];
@@ -182,8 +196,16 @@ function isSameData(a: string | Uint8Array, b: string | Uint8Array): boolean {
   return a.byteLength === b.byteLength && a.every((byte, i) => byte === b[i]);
 }
 
+function isSameChunk(a: readonly MessageEntry[], b: readonly MessageEntry[]): boolean {
+  return a.length === b.length && a.every((entry, i) => entry === b[i]);
+}
+
 /** The list of the first `kept` entries of `base` and the drafted ones. */
-function assemble(base: MessageList | undefined, kept: number, drafts: readonly Draft<MessageEntry>[]): MessageList {
+function assemble(
+  base: MessageList | undefined,
+  kept: number,
+  drafts: readonly Draft<MessageEntry>[],
+): MessageList {
   const rest = drafts.map((draft) => draft());
   let same = 0;
   while (same < rest.length && base !== undefined && rest[same] === entryAt(base, kept + same)) same += 1;
@@ -198,8 +220,8 @@ function assemble(base: MessageList | undefined, kept: number, drafts: readonly 
       entries.push((i < kept && base !== undefined ? entryAt(base, i) : rest[i - kept]) as MessageEntry);
     }
     const before = base?.chunks[chunks.length];
-    const isSame = before?.entries.length === entries.length && before.entries.every((entry, i) => entry === entries[i]);
-    chunks.push(isSame && before !== undefined ? before : { refs: 0, bytes: CHUNK_BYTES + entries.length * 8, entries });
+    const isSame = before !== undefined && isSameChunk(before.entries, entries);
+    chunks.push(isSame ? before : { refs: 0, bytes: CHUNK_BYTES + entries.length * 8, entries });
   }
   return { kind: "messages", refs: 0, bytes: CHUNK_BYTES + chunks.length * 8, chunks, length };
 }
@@ -221,7 +243,13 @@ export async function decodeMessages(
   for (const entry of entriesOf(list)) {
     const i = index;
     index += 1;
-    if (live !== undefined && reference !== undefined && i < end && entryAt(reference, i) === entry && isUnchanged(live, i)) {
+    if (
+      live !== undefined &&
+      reference !== undefined &&
+      i < end &&
+      entryAt(reference, i) === entry &&
+      isUnchanged(live, i)
+    ) {
       messages.push(live.objects[i] as BaseMessage);
     } else if (entry.type === undefined) {
       messages.push(decodeMessage(entry.data as string));
