@@ -49,10 +49,7 @@ export interface AgentPoolOptions<TConfig extends object, TContext> {
   readonly agentTtlMs: number;
   readonly createTimeoutMs: number;
   readonly closeTimeoutMs: number;
-  readonly emit: <K extends keyof AgentManagerEvents & string>(
-    event: K,
-    payload: AgentManagerEvents[K],
-  ) => void;
+  readonly emit: <K extends keyof AgentManagerEvents>(event: K, payload: AgentManagerEvents[K]) => void;
 }
 
 export interface PoolCounts {

@@ -140,5 +140,4 @@ export interface AgentFactory<TConfig extends object = object, TContext = unknow
 
 /** A factory that is just its `create`. */
 export type AgentFactoryLike<TConfig extends object = object, TContext = unknown> =
-  | AgentFactory<TConfig, TContext>
-  | AgentFactory<TConfig, TContext>["create"];
+  AgentFactory<TConfig, TContext> | AgentFactory<TConfig, TContext>["create"];

@@ -8,37 +8,23 @@ import {
 } from "./admin.js";
 import type { Agent, AgentRunOptions } from "./agent.js";
 import { internalsOf, type AgentManager } from "./agent-manager.js";
-import { ConfigCheck } from "./config-check.js";
 import { Conversations, type HistoryPage } from "./conversations.js";
 import { AgentError } from "./errors.js";
 import { TypedEvents, type ChatServiceEvents } from "./events.js";
-import { choiceOption, integerOption, optionalInteger, refuseUnknownKeys } from "./internal/check-options.js";
+import { integerOption, optionalInteger, refuseUnknownKeys } from "./internal/check-options.js";
 import type { TimerHandle } from "./internal/clock.js";
 import type { CreateChatOptions } from "./create-chat-service.js";
 import type { LangGraphConfig } from "./langgraph/factory.js";
 import { deferred } from "./internal/deferred.js";
 import { LazyIterator } from "./internal/lazy-iterator.js";
-import { KeyedQueue } from "./internal/keyed-queue.js";
-import type { JsonObject } from "./json.js";
 import { defaults, type ChatOptions } from "./options.js";
 import type { Interrupt, RunEvent } from "./run-event.js";
-import { RunEngine, type AttachOptions } from "./run-engine.js";
-import { Run, type AcceptedRun } from "./run.js";
-import {
-  checkAnswers,
-  checkPolicy,
-  fingerprintOf,
-  toConfigPatch,
-  toRunId,
-  toUserMessage,
-  type ChatRequest,
-  type EditRequest,
-  type RegenerateRequest,
-  type ResumeRequest,
-  type RunRequest,
-} from "./requests.js";
+import { RunEngine } from "./run-engine.js";
+import type { Run } from "./run.js";
+import type { ChatRequest, EditRequest, RegenerateRequest, ResumeRequest, RunRequest } from "./requests.js";
+import { Submissions } from "./submissions.js";
 import { checkId, identify, type SessionIdentity, type SessionRef } from "./session.js";
-import type { BusyPolicy, RunInput, RunRecord, RunStatus } from "./store/store.js";
+import type { RunRecord, RunStatus } from "./store/store.js";
 
 /** How a {@link ChatService} is built. */
 export interface ChatServiceOptions<TConfig extends object = object, TContext = unknown> extends ChatOptions<
@@ -77,13 +63,6 @@ export interface RunInfo {
   readonly interrupts: readonly Interrupt[];
 }
 
-/** What one submission is made of, once it has been checked. */
-interface Prepared {
-  readonly input: RunInput;
-  readonly patch: JsonObject;
-  readonly onBusy: BusyPolicy;
-}
-
 /**
  * Streamed conversations of many users over the agents of a manager: one run at a time per session, in the order
  * of acceptance, each on its own history, config and model. See {@link Run} for what comes back.
@@ -98,14 +77,8 @@ export class ChatService<
   readonly #engine: RunEngine<TConfig, TContext>;
   readonly #admin: Admin<TConfig, TContext>;
   readonly #conversations: Conversations<TConfig, TContext>;
-  readonly #configs: ConfigCheck<TConfig, TContext>;
   readonly #internals: ReturnType<typeof internalsOf<TConfig, TContext>>;
-  /** Keeps the submissions of one session in the order of the calls. */
-  readonly #submissions = new KeyedQueue();
-  readonly #onBusy: BusyPolicy;
-  readonly #queueLimit: number;
-  readonly #totalQueueLimit: number;
-  readonly #maxMessageBytes: number;
+  readonly #submissions: Submissions<TConfig, TContext>;
   readonly #interruptTtlMs: number | undefined;
   #owned: (() => Promise<void>) | undefined;
   #timer: TimerHandle | undefined;
@@ -123,11 +96,11 @@ export class ChatService<
   ): Promise<ChatService<LangGraphConfig, TContext>> {
     // Not at the top: the two modules need each other.
     const { createParts } = await import("./create-chat-service.js");
-    const { chat, close } = await createParts(options);
-    chat.#owned = close;
+    const created = await createParts(options);
+    const { chat } = created;
+    chat.#owned = () => created.close();
     try {
-      const config = chat.#internals.defaultConfig as JsonObject;
-      if (Object.keys(config).length > 0) await chat.#configs.check(config);
+      await chat.#submissions.checkDefaults();
     } catch (error) {
       await chat.close({ drainMs: 0 });
       throw error;
@@ -144,31 +117,7 @@ export class ChatService<
       throw new TypeError("Expected `manager` to be an AgentManager");
     this.manager = manager;
     this.#internals = internalsOf(manager);
-    this.#onBusy = choiceOption("onBusy", options.onBusy, defaults.onBusy, [
-      "enqueue",
-      "reject",
-      "interrupt",
-      "rollback",
-    ]);
-    this.#queueLimit = integerOption("queueLimit", options.queueLimit, defaults.queueLimit, 1);
-    this.#totalQueueLimit = integerOption(
-      "totalQueueLimit",
-      options.totalQueueLimit,
-      defaults.totalQueueLimit,
-      1,
-    );
-    this.#maxMessageBytes = integerOption(
-      "maxMessageBytes",
-      options.maxMessageBytes,
-      defaults.maxMessageBytes,
-      1,
-    );
     this.#interruptTtlMs = optionalInteger("interruptTtlMs", options.interruptTtlMs, 1);
-    this.#configs = new ConfigCheck(
-      this.#internals.factory,
-      options.configKeys ?? [],
-      options.validateConfig,
-    );
     this.#conversations = new Conversations(manager, this.#internals);
     this.#engine = new RunEngine({
       store: manager.store,
@@ -191,6 +140,7 @@ export class ChatService<
       },
     });
     this.#admin = new Admin(manager, this.#internals, this.#engine);
+    this.#submissions = new Submissions(manager, this.#internals, this.#engine, options);
     this.#schedule();
   }
 
@@ -202,11 +152,7 @@ export class ChatService<
    * config as it was then.
    */
   chat(request: ChatRequest<TConfig, TContext>): Run {
-    return this.#start(request, (runId) => ({
-      input: { kind: "message", message: toUserMessage(request.message, runId, this.#maxMessageBytes) },
-      patch: toConfigPatch(request, this.#configs.knownKeys),
-      onBusy: this.#policy(request.onBusy),
-    }));
+    return this.#submissions.chat(request);
   }
 
   /**
@@ -217,12 +163,7 @@ export class ChatService<
    * `INVALID_INPUT` when an approval's decisions don't fit; then nothing has been applied.
    */
   resume(request: ResumeRequest<TContext>): Run {
-    return this.#start(request, async (_runId, session) => {
-      const { answers } = request;
-      const known = await this.manager.store.runs.session(session.threadId);
-      checkAnswers(answers, known?.parked?.summary?.interrupts ?? [], session.sessionId);
-      return { input: { kind: "answers", answers }, patch: {}, onBusy: "enqueue" };
-    });
+    return this.#submissions.resume(request);
   }
 
   /**
@@ -230,32 +171,12 @@ export class ChatService<
    * `MESSAGE_NOT_FOUND`, or with `FORK_POINT_GONE` when the turn is older than the turns kept for this.
    */
   regenerate(request: RegenerateRequest<TConfig, TContext>): Run {
-    return this.#start(request, () => {
-      const { messageId } = request;
-      if (messageId !== undefined) checkMessageId(messageId);
-      return {
-        input: messageId === undefined ? { kind: "regenerate" } : { kind: "regenerate", messageId },
-        patch: toConfigPatch(request, this.#configs.knownKeys),
-        onBusy: this.#policy(request.onBusy),
-      };
-    });
+    return this.#submissions.regenerate(request);
   }
 
   /** As {@link regenerate}, with another message in place of the turn's. */
   edit(request: EditRequest<TConfig, TContext>): Run {
-    return this.#start(request, (runId) => {
-      const { messageId } = request;
-      checkMessageId(messageId);
-      return {
-        input: {
-          kind: "edit",
-          messageId,
-          message: toUserMessage(request.message, runId, this.#maxMessageBytes),
-        },
-        patch: toConfigPatch(request, this.#configs.knownKeys),
-        onBusy: this.#policy(request.onBusy),
-      };
-    });
+    return this.#submissions.edit(request);
   }
 
   /**
@@ -329,17 +250,13 @@ export class ChatService<
     const used = deferred<T>();
     // It may settle after the run has been given up.
     used.promise.catch(() => undefined);
-    const run = this.#start(
-      request,
-      () => ({ input: { kind: "direct" }, patch: {}, onBusy: this.#policy(request.onBusy) }),
-      async (agent, options) => {
-        try {
-          used.resolve(await use(agent, options));
-        } catch (error) {
-          used.reject(error);
-        }
-      },
-    );
+    const run = this.#submissions.direct(request, async (agent, options) => {
+      try {
+        used.resolve(await use(agent, options));
+      } catch (error) {
+        used.reject(error);
+      }
+    });
     const { outcome } = await run.result;
     if (outcome === "cancelled") {
       request.signal?.throwIfAborted();
@@ -419,92 +336,11 @@ export class ChatService<
     await this.#owned?.();
   }
 
-  #start(
-    request: RunRequest<TContext>,
-    prepare: (runId: string, session: SessionIdentity) => Prepared | Promise<Prepared>,
-    direct?: AttachOptions<TContext>["direct"],
-  ): Run {
-    let runId = "";
-    let session: SessionIdentity | undefined;
-    let accepted: Promise<AcceptedRun>;
-    try {
-      session = identify(request);
-      runId = toRunId(request.runId);
-      checkPolicy(request.onBusy);
-      accepted = this.#submit(session, runId, request, prepare, direct);
-    } catch (error) {
-      // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
-      accepted = Promise.reject(error);
-    }
-    const threadId = session?.threadId ?? "";
-    return new Run({
-      runId,
-      sessionId: request.sessionId,
-      userId: request.userId,
-      accepted,
-      read: () => this.#engine.read(threadId, runId, 0),
-      finished: () => this.#engine.finished(threadId, runId),
-      cancel: async () => {
-        await this.#engine.cancel(threadId, runId);
-      },
-    });
-  }
-
-  #submit(
-    session: SessionIdentity,
-    runId: string,
-    request: RunRequest<TContext>,
-    prepare: (runId: string, session: SessionIdentity) => Prepared | Promise<Prepared>,
-    direct: AttachOptions<TContext>["direct"],
-  ): Promise<AcceptedRun> {
-    const { context, signal } = request;
-    return this.#submissions.run(session.threadId, async () => {
-      this.#engine.checkOpen();
-      signal?.throwIfAborted();
-      const made = prepare(runId, session);
-      const { input, patch, onBusy } = made instanceof Promise ? await made : made;
-      await this.manager.ready();
-      const serviceDefaults = this.#internals.defaultConfig as JsonObject;
-      if (input.kind !== "answers") await this.#checkConfig(session, patch, serviceDefaults);
-      return this.#engine.submit(
-        {
-          ...session,
-          runId,
-          input,
-          fingerprint: request.runId === undefined ? "" : fingerprintOf(input, patch),
-          onBusy,
-          defaults: serviceDefaults,
-          configPatch: patch,
-          queueLimit: this.#queueLimit,
-          totalQueueLimit: this.#totalQueueLimit,
-          ...(direct === undefined ? undefined : { affinity: this.#engine.processId }),
-        },
-        { context, direct, signal },
-      );
-    });
-  }
-
-  /** A patch is judged together with what sticks; what had stuck before was judged then. */
-  async #checkConfig(
-    session: SessionIdentity,
-    patch: JsonObject,
-    serviceDefaults: JsonObject,
-  ): Promise<void> {
-    const alone = Object.keys(patch).length === 0;
-    if (alone && this.#configs.hasPassed(serviceDefaults)) return;
-    const known = await this.manager.store.runs.session(session.threadId);
-    await this.#configs.check({ ...serviceDefaults, ...known?.config, ...patch });
-  }
-
   async #find(session: SessionIdentity, runId: string | undefined): Promise<RunRecord | undefined> {
     if (runId !== undefined) checkId("runId", runId);
     await this.manager.ready();
     const { runs } = this.manager.store;
     return runId === undefined ? runs.current(session.threadId) : runs.get(session.threadId, runId);
-  }
-
-  #policy(onBusy: BusyPolicy | undefined): BusyPolicy {
-    return onBusy ?? this.#onBusy;
   }
 
   #schedule(): void {
@@ -518,10 +354,6 @@ export class ChatService<
       this.#schedule();
     }, cleanupIntervalMs);
   }
-}
-
-function checkMessageId(messageId: unknown): void {
-  checkId("messageId", messageId);
 }
 
 function runNotFound(session: SessionIdentity, runId: string | undefined): AgentError {

@@ -7,7 +7,7 @@ import type { SessionIdentity } from "./session.js";
 export interface ClosingAgentsOptions {
   readonly clock: Clock;
   readonly closeTimeoutMs: number;
-  readonly emit: <K extends keyof AgentManagerEvents & string>(event: K, payload: AgentManagerEvents[K]) => void;
+  readonly emit: <K extends keyof AgentManagerEvents>(event: K, payload: AgentManagerEvents[K]) => void;
   /** Called when an agent has gone. */
   readonly onClosed: () => void;
 }

@@ -90,8 +90,14 @@ export interface ErrorInfo {
 /** The part of an error that may be stored and shown; anything that is not an AgentError is masked. */
 export function toErrorInfo(error: unknown): ErrorInfo {
   if (!isAgentError(error)) {
-    return { code: "AGENT_FAILED", message: "The agent failed.", retryable: errorTraits.AGENT_FAILED.retryable };
+    return {
+      code: "AGENT_FAILED",
+      message: "The agent failed.",
+      retryable: errorTraits.AGENT_FAILED.retryable,
+    };
   }
   const { code, message, retryable, retryAfterMs } = error;
-  return retryAfterMs === undefined ? { code, message, retryable } : { code, message, retryable, retryAfterMs };
+  return retryAfterMs === undefined
+    ? { code, message, retryable }
+    : { code, message, retryable, retryAfterMs };
 }

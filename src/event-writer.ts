@@ -21,7 +21,7 @@ export class EventWriter {
   /** The appends under way, one after another. */
   #tail: Promise<void> | undefined;
   #waiting = 0;
-  #failure: unknown;
+  #failure: Error | undefined;
 
   constructor(log: EventLog, lease: Lease, runId: string, lastSeq: number, clock: Clock) {
     this.#log = log;
@@ -63,7 +63,7 @@ export class EventWriter {
   async flush(): Promise<void> {
     this.#send();
     await this.#tail;
-    if (this.#failure !== undefined) throw this.#failure as Error;
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Drops what has not been sent. */
@@ -88,7 +88,7 @@ export class EventWriter {
         return undefined;
       })
       .catch((error: unknown) => {
-        this.#failure ??= error;
+        this.#failure ??= error instanceof Error ? error : new Error(String(error));
       })
       .then(() => {
         this.#waiting -= 1;

@@ -116,7 +116,7 @@ export class TypedEvents<TEvents extends object> {
       wrapper = (payload) => {
         try {
           // Listeners are typed void, but an async function fits that type too.
-          const returned: unknown = (listener as Listener<unknown>)(payload);
+          const returned = (listener as (payload: unknown) => unknown)(payload);
           if (returned instanceof Promise) returned.catch(failed);
         } catch (error) {
           failed(error);

@@ -1,7 +1,7 @@
 import type { AgentFactoryLike } from "./agent.js";
 import { integerOption } from "./internal/check-options.js";
 import type { Clock } from "./internal/clock.js";
-import type { JsonObject } from "./json.js";
+import type { JsonObject, JsonValue } from "./json.js";
 import type { SessionIdentity } from "./session.js";
 import type { BusyPolicy, Store } from "./store/store.js";
 import type { AgentConfig } from "./agent.js";
@@ -111,5 +111,5 @@ export function optionsFromEnv(env: NodeJS.ProcessEnv = process.env): EnvOptions
 
 /** Config without the keys that are undefined: what is stored and compared. */
 export function compactConfig(config: object): JsonObject {
-  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined)) as JsonObject;
+  return Object.fromEntries<JsonValue>(Object.entries(config).filter(([, value]) => value !== undefined));
 }

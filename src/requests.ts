@@ -60,7 +60,7 @@ export interface EditRequest<TConfig extends object = object, TContext = unknown
   readonly messageId: string;
 }
 
-const POLICIES: readonly BusyPolicy[] = ["enqueue", "reject", "interrupt", "rollback"];
+export const POLICIES: readonly BusyPolicy[] = ["enqueue", "reject", "interrupt", "rollback"];
 
 function invalid(message: string): AgentError {
   return new AgentError("INVALID_INPUT", message);
@@ -94,17 +94,17 @@ function checkContent(content: unknown): asserts content is string | readonly Co
 }
 
 /**
- * Checks a message and gives it an id: the caller's, else one made from the run id, so that the same request sent
- * twice is the same message.
+ * Checks a message and gives it an id: the caller's, else that of its run, so that the same request sent twice is the
+ * same message.
  */
 export function toUserMessage(input: MessageInput, runId: string, maxBytes: number): UserMessage {
   const whole: { readonly id?: unknown; readonly content: unknown } =
-    typeof input === "object" && input !== null && !Array.isArray(input) && "content" in input
+    typeof input === "object" && (input as unknown) !== null && !Array.isArray(input) && "content" in input
       ? input
       : { content: input };
-  const { id = `msg-${runId}`, content } = whole;
+  const { id = runId, content } = whole;
   checkContent(content);
-  if (id !== `msg-${runId}`) checkId("message.id", id);
+  checkId("message.id", id);
   // Most messages are far from the limit: a character takes at most three bytes of UTF-8.
   if (typeof content !== "string" || content.length * 3 > maxBytes) {
     const bytes = Buffer.byteLength(typeof content === "string" ? content : JSON.stringify(content));
@@ -112,7 +112,7 @@ export function toUserMessage(input: MessageInput, runId: string, maxBytes: numb
       throw invalid(`Expected \`message\` to take at most ${String(maxBytes)} bytes, got ${String(bytes)}.`);
     }
   }
-  return { id: id as string, content };
+  return { id, content };
 }
 
 /** The run id of a request, or a new one. */
@@ -131,7 +131,7 @@ export function toConfigPatch(
   if (config !== undefined && (typeof config !== "object" || config === null || Array.isArray(config))) {
     throw invalid("Expected `config` to be an object.");
   }
-  const patch = compactConfig({ ...(config as object | undefined), ...compactConfig({ provider, model }) });
+  const patch = compactConfig({ ...config, ...compactConfig({ provider, model }) });
   for (const [key, value] of Object.entries(patch)) {
     if (!knownKeys.has(key)) {
       throw invalid(`Unknown config key \`${key}\`. Known: ${[...knownKeys].join(", ")}.`);

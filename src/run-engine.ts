@@ -28,10 +28,7 @@ export interface RunEngineOptions<TConfig extends object, TContext> {
   readonly abortGraceMs: number;
   readonly resolveContext: ((session: SessionIdentity) => TContext | Promise<TContext>) | undefined;
   readonly pendingOf: (run: RunRecord) => Promise<readonly Interrupt[]>;
-  readonly emit: <K extends keyof ChatServiceEvents & string>(
-    event: K,
-    payload: ChatServiceEvents[K],
-  ) => void;
+  readonly emit: <K extends keyof ChatServiceEvents>(event: K, payload: ChatServiceEvents[K]) => void;
 }
 
 /** What a run needs that is not stored with it. */

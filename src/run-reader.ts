@@ -1,5 +1,6 @@
 import { AgentError } from "./errors.js";
 import { onAbort } from "./internal/abort.js";
+import { Hint } from "./internal/hint.js";
 import type { RunEvent } from "./run-event.js";
 import { isFinished, type RunWatch } from "./run-watch.js";
 import type { EventLog, RunLedger, RunRecord } from "./store/store.js";
@@ -33,8 +34,7 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
   #seen = false;
   #started = false;
   #done = false;
-  #hinted = false;
-  #wake: (() => void) | undefined;
+  readonly #hint = new Hint();
 
   constructor(source: RunReaderSource, threadId: string, runId: string, after: number, signal?: AbortSignal) {
     this.#source = source;
@@ -74,7 +74,7 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
     for (;;) {
       if (this.#done) return undefined;
       this.#signal?.throwIfAborted();
-      this.#hinted = false;
+      this.#hint.clear();
       const page = await events.read(this.#threadId, this.#runId, { after: this.#after, limit: PAGE_SIZE });
       if (page.trimmed) throw this.#trimmed();
       const first = page.events[0];
@@ -105,7 +105,7 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
       }
       if (watch.closed)
         throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
-      if (!this.#hinted) await this.#hint();
+      await this.#hint.wait();
     }
   }
 
@@ -113,21 +113,12 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
     if (this.#started) return;
     this.#started = true;
     const { events, watch } = this.#source;
-    const hint = (): void => {
-      this.#hinted = true;
-      this.#wake?.();
-    };
+    const hint = this.#hint.raise;
     this.#stops.push(
       events.watch(this.#threadId, this.#runId, hint),
       watch.on(this.#threadId, this.#runId, hint),
       onAbort(this.#signal, hint),
     );
-  }
-
-  #hint(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
   }
 
   #finish(event: RunEvent | undefined): RunEvent | undefined {
@@ -146,7 +137,7 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
     this.#done = true;
     this.#page = [];
     for (const stop of this.#stops.splice(0)) stop();
-    this.#wake?.();
+    this.#hint.raise();
   }
 }
 

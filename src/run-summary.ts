@@ -29,6 +29,8 @@ export class SummaryBuilder {
   #openReasoning: string | undefined;
 
   add(event: AgentEvent): void {
+    // Most kinds leave nothing behind.
+    // eslint-disable-next-line @typescript-eslint/switch-exhaustiveness-check
     switch (event.type) {
       case "text-delta":
         // The answer is what the last step that wrote anything wrote.
@@ -60,6 +62,7 @@ export class SummaryBuilder {
         break;
       }
       default:
+        break;
     }
   }
 

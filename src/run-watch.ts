@@ -1,4 +1,5 @@
 import { AgentError } from "./errors.js";
+import { Hint } from "./internal/hint.js";
 import type { LedgerHint, RunLedger, RunRecord } from "./store/store.js";
 
 /** Whether a run has ended. */
@@ -63,22 +64,17 @@ export class RunWatch {
 
   /** Waits for a run's end; undefined when its record is gone. @throws {AgentError} `CLOSED` */
   async finished(runs: RunLedger, threadId: string, runId: string): Promise<FinishedRun | undefined> {
-    let hinted = false;
-    let wake: (() => void) | undefined;
-    const stop = this.on(threadId, runId, () => {
-      hinted = true;
-      wake?.();
-    });
+    const hint = new Hint();
+    const stop = this.on(threadId, runId, hint.raise);
     try {
       for (;;) {
-        hinted = false;
+        hint.clear();
         const run = await runs.get(threadId, runId);
         if (run === undefined) return undefined;
         if (isFinished(run)) return { run, error: this.errorOf(threadId, runId) };
         if (this.#closed)
           throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
-        // A hint that came while the record was being read would otherwise be slept through.
-        if (!(hinted as boolean)) await new Promise<void>((resolve) => (wake = resolve));
+        await hint.wait();
       }
     } finally {
       stop();

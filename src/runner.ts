@@ -44,13 +44,13 @@ export interface RunnerOptions<TConfig extends object, TContext> {
   readonly clock: Clock;
   readonly runTimeoutMs: number;
   readonly abortGraceMs: number;
-  contextOf(run: RunRecord): TContext | undefined | Promise<TContext | undefined>;
-  directWork(run: RunRecord): DirectWork<TContext> | undefined;
+  readonly contextOf: (run: RunRecord) => TContext | undefined | Promise<TContext | undefined>;
+  readonly directWork: (run: RunRecord) => DirectWork<TContext> | undefined;
   /** What waits for an answer in a session whose agent could not be had. */
-  pendingOf(run: RunRecord): Promise<readonly Interrupt[]>;
-  onStart(run: RunRecord): void;
-  onError(error: AgentError, run: RunRecord): void;
-  onFinish(run: RunRecord): void;
+  readonly pendingOf: (run: RunRecord) => Promise<readonly Interrupt[]>;
+  readonly onStart: (run: RunRecord) => void;
+  readonly onError: (error: AgentError, run: RunRecord) => void;
+  readonly onFinish: (run: RunRecord) => void;
 }
 
 interface ActiveRun {

@@ -141,8 +141,7 @@ export interface LedgerSession {
  * `queue`: a run may be claimable. `run`: the status or the stop mark of one run changed.
  */
 export type LedgerHint =
-  | { readonly type: "queue" }
-  | { readonly type: "run"; readonly threadId: string; readonly runId: string };
+  { readonly type: "queue" } | { readonly type: "run"; readonly threadId: string; readonly runId: string };
 
 /**
  * Runs, their queue, policy and lease, one ledger for all sessions.
@@ -274,7 +273,11 @@ export interface SessionStore {
   save(session: SessionIdentity & { readonly config: JsonObject }, lease: Lease): Promise<void>;
   get(threadId: string): Promise<SessionRecord | undefined>;
   /** Newest first, by creation. `after` is the `next` of the page before; rows that went in between are skipped. */
-  list(options: { readonly userId?: string | undefined; readonly limit: number; readonly after?: string | undefined }): Promise<SessionPage>;
+  list(options: {
+    readonly userId?: string | undefined;
+    readonly limit: number;
+    readonly after?: string | undefined;
+  }): Promise<SessionPage>;
   delete(threadId: string): Promise<void>;
   count(): Promise<number>;
 }
