@@ -48,7 +48,7 @@ import { checkAnswers, checkRoom, leaseLost } from "./submission-rules.js";
  * claim raises the epoch, since until then nobody else can have written.
  */
 
-/** Finished runs forgotten on the side of one step; more than a step can add, so that there is never a backlog. */
+/** Finished runs that a submit or a finish forgets on the side: more than come in between, so that there is no backlog. */
 const FORGET_PER_STEP = 8;
 /** Runs forgotten by `sweep` before others get the event loop. */
 const FORGET_PER_TURN = 1024;
@@ -113,6 +113,7 @@ export class MemoryRunLedger implements RunLedger {
 
   submit(submission: Submission): Promise<Submitted> {
     return this.#step(() => {
+      this.#retention.expire(FORGET_PER_STEP);
       const { threadId, sessionId, runId, input, onBusy } = submission;
       const known = this.#state.sessions.get(threadId);
       if (known?.tombstone === true) {
@@ -182,6 +183,7 @@ export class MemoryRunLedger implements RunLedger {
 
   finish(lease: Lease, runId: string, completion: RunCompletion): Promise<RunRecord> {
     return this.#step(() => {
+      this.#retention.expire(FORGET_PER_STEP);
       const run = this.#state.sessions.get(lease.threadId)?.runs?.get(runId);
       if (run !== undefined && run.finishedBy === lease.owner) return run.record;
       const session = this.#state.holder(lease);
@@ -298,22 +300,17 @@ export class MemoryRunLedger implements RunLedger {
 
   async sweep(options: { readonly interruptTtlMs?: number | undefined }): Promise<number> {
     const { parked } = this.#state;
-    let swept = await this.#step(() => {
+    const closed = await this.#step(() => {
       const before = this.#clock.monotonic() - (options.interruptTtlMs ?? Infinity);
-      let closed = 0;
+      let count = 0;
       for (let run = parked.first; run !== undefined && run.since <= before; run = parked.first) {
         this.#state.closeParked(run.session, "cancel");
         this.#state.settle(run.session);
-        closed++;
+        count++;
       }
-      return closed;
+      return count;
     });
-    for (;;) {
-      const forgotten = await this.#step(() => this.#retention.expire(FORGET_PER_TURN));
-      swept += forgotten;
-      if (forgotten < FORGET_PER_TURN) return swept;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+    return closed + (await this.#forgetExpired());
   }
 
   readState(threadId: string): Promise<JsonValue | undefined> {
@@ -376,6 +373,16 @@ export class MemoryRunLedger implements RunLedger {
     return true;
   }
 
+  async #forgetExpired(): Promise<number> {
+    let forgotten = 0;
+    for (;;) {
+      const count = await this.#step(() => this.#retention.expire(FORGET_PER_TURN));
+      forgotten += count;
+      if (count < FORGET_PER_TURN) return forgotten;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
   #fenced(lease: Lease): LedgerSessionEntry {
     const session = this.#state.holder(lease);
     if (session?.epoch !== lease.epoch) throw leaseLost(lease);
@@ -388,7 +395,6 @@ export class MemoryRunLedger implements RunLedger {
       try {
         resolve(action());
       } finally {
-        this.#retention.expire(FORGET_PER_STEP);
         this.#onStep?.();
         this.#state.hints.flush();
       }
