@@ -34,7 +34,11 @@ export interface AgentRuntime<TContext> {
   readonly clock: Clock;
   readonly recursionLimit: number | undefined;
   /** The model of one run; `undefined` when the graph has its own. */
-  modelFor(session: AgentSession, context: TContext | undefined): Promise<BaseChatModel | undefined>;
+  modelFor(
+    session: AgentSession,
+    context: TContext | undefined,
+    signal: AbortSignal,
+  ): Promise<BaseChatModel | undefined>;
   /** Which model the run of this `configurable` uses: held here and not in it, because savers and tracers see that. */
   readonly models: WeakMap<RunConfigurable, BaseChatModel>;
 }
@@ -94,7 +98,7 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
     try {
       const [thread, model] = await Promise.all([
         readThread(this.#saver, this.threadId, this.#graph),
-        runtime.modelFor(this, options.context),
+        runtime.modelFor(this, options.context, signal),
       ]);
       if (signal.aborted) return;
       if (model !== undefined) runtime.models.set(run, model);

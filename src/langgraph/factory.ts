@@ -191,7 +191,11 @@ class LangGraphFactory<TContext> implements AgentFactory<LangGraphConfig, TConte
     this.#configs.clear();
   }
 
-  async modelFor(session: AgentSession, context: TContext | undefined): Promise<BaseChatModel | undefined> {
+  async modelFor(
+    session: AgentSession,
+    context: TContext | undefined,
+    signal: AbortSignal,
+  ): Promise<BaseChatModel | undefined> {
     const { model, resolveCredentials } = this.#options;
     if (this.#graph !== undefined || isChatModel(model)) return undefined;
     const config: AgentConfig<LangGraphConfig> = session.config;
@@ -205,7 +209,7 @@ class LangGraphFactory<TContext> implements AgentFactory<LangGraphConfig, TConte
     const named = nameOf(request);
     const { sessionId, userId } = session;
     const credentials = await resolveCredentials?.({ ...named, sessionId, userId, config, context });
-    return this.#clients.get(request, credentials);
+    return this.#clients.get(request, credentials, signal);
   }
 
   #request(config: AgentConfig<LangGraphConfig>, defaultModel: string | undefined): ModelRequest {

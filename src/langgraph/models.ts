@@ -64,9 +64,18 @@ export class ModelCache {
   }
 
   /** @throws {AgentError} `MODEL_NOT_CONFIGURED` */
-  async get(request: ModelRequest, credentials: Credentials | undefined): Promise<BaseChatModel> {
+  async get(
+    request: ModelRequest,
+    credentials: Credentials | undefined,
+    signal: AbortSignal,
+  ): Promise<BaseChatModel> {
     const { provider: name, model } = nameOf(request);
     const provider = requireProvider(name);
+    if (provider.perRun !== undefined) {
+      const Model = await this.#load(name, provider);
+      const options = clientOptions(provider, model, request.modelOptions, credentials);
+      return new Model({ ...options, ...provider.perRun(signal, options) });
+    }
     const key = this.#key([name, model, request.modelOptions, credentials ?? null]);
     const known = this.#clients.get(key);
     if (known !== undefined) return known;

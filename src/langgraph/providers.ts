@@ -22,6 +22,11 @@ export interface Provider {
     baseURL: string | undefined,
     headers: Readonly<Record<string, string>> | undefined,
   ) => ClientOptions;
+  /**
+   * Set when a client must not be shared: it is then made for each run, with these options. Ollama's, on a cancel,
+   * stops everything that goes through it, whoever's it is, and before the first token it stops nothing.
+   */
+  readonly perRun?: (signal: AbortSignal, options: ClientOptions) => ClientOptions;
 }
 
 const openAIStyle: Provider["place"] = (baseURL, headers) =>
@@ -60,6 +65,17 @@ const bedrock: Provider = {
   place: named("endpointHost", "headers"),
 };
 
+type Fetch = typeof globalThis.fetch;
+
+/** A fetch that ends with its run. */
+function abortableFetch(signal: AbortSignal, options: ClientOptions): ClientOptions {
+  // `fetch` is what Ollama's client takes under this name.
+  const send = (options["fetch"] as Fetch | undefined) ?? globalThis.fetch;
+  const fetch: Fetch = (input, init) =>
+    send(input, { ...init, signal: init?.signal == null ? signal : AbortSignal.any([init.signal, signal]) });
+  return { fetch };
+}
+
 /** The providers that langchain's `initChatModel` knows, under the same names. */
 export const providers: Readonly<Record<string, Provider>> = {
   openai: {
@@ -85,6 +101,7 @@ export const providers: Readonly<Record<string, Provider>> = {
     className: "ChatOllama",
     keyVariables: [],
     place: named("baseUrl", "headers"),
+    perRun: abortableFetch,
   },
   azure_openai: {
     package: "@langchain/openai",
