@@ -13,7 +13,7 @@ import { UserRotation } from "./user-rotation.js";
 /** Undoing the oldest turn undoes all later ones, so the newest may be left out. */
 const MAX_UNDO = 100;
 /** What a session and a run take beside what was put into them. */
-const SESSION_BYTES = 512;
+const SESSION_BYTES = 640;
 const RUN_BYTES = 768;
 
 export interface LedgerStateOptions {
