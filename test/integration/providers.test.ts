@@ -311,6 +311,7 @@ async function listen(
         server.close(() => {
           resolve();
         });
+        server.closeAllConnections();
       }),
   };
 }
