@@ -88,8 +88,8 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
       ttlResolution: 0,
       perf: { now: () => options.clock.monotonic() },
       dispose: (agent, _threadId, reason) => {
+        // Not on "evict", which is what `pop` reports: who pops an agent closes it, for a reason of its own.
         if (reason === "expire") this.#startClosing(agent, "ttl");
-        else if (reason === "evict") this.#startClosing(agent, "capacity");
       },
     });
   }
