@@ -20,7 +20,7 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-async function failure(run: Promise<unknown> | undefined | void): Promise<unknown> {
+async function failure(run: Promise<unknown> | undefined): Promise<unknown> {
   return Promise.resolve(run).then(
     () => undefined,
     (error: unknown) => error,
@@ -271,7 +271,9 @@ describe("graphs", () => {
     const run = (async () => {
       for await (const event of agent.stream(message("hang"), runOptions({ signal: controller.signal }))) {
         if (event.type === "usage" || event.type === "tool-input-available")
-          setImmediate(() => controller.abort(new Error("stop")));
+          setImmediate(() => {
+            controller.abort(new Error("stop"));
+          });
       }
     })();
     await failure(run);
