@@ -73,9 +73,8 @@ export interface LiveMessages {
 /** The longest last turn that is compared by content; older messages of a longer one by identity. */
 const TAIL_LENGTH = 32;
 
-/** A live message against its stored bytes, measured: objects, two field records, parsed fields. */
-const LIVE_FACTOR = 2;
-const LIVE_BYTES = 900;
+/** What a live message's objects take beside its text, measured. */
+const LIVE_BYTES = 450;
 
 function callsOf(message: BaseMessage): unknown {
   return (message as { tool_calls?: unknown }).tool_calls;
@@ -123,7 +122,7 @@ export function growLive(
 }
 
 function liveBytes(list: MessageList, index: number): number {
-  return (entryAt(list, index)?.bytes ?? 0) * LIVE_FACTOR + LIVE_BYTES;
+  return (entryAt(list, index)?.bytes ?? 0) + LIVE_BYTES;
 }
 
 export interface MessageListDraft {
