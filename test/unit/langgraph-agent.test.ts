@@ -350,6 +350,23 @@ describe("cancel", () => {
     ]);
   });
 
+  test("tokens that wait for the reader are dropped", async () => {
+    const model = new ScriptedChatModel([{ text: Array.from({ length: 100 }, () => "x") }]);
+    const factory = createLangGraphFactory({
+      model,
+      // Keeps the run open after the model's last token.
+      middleware: [createMiddleware({ name: "open", afterModel: () => new Promise(() => {}) })],
+    });
+    const agent = await agentOf(factory, {});
+    const events = agent.stream(message("hi"), runOptions({ signal: controller.signal }));
+    const iterator = events[Symbol.asyncIterator]();
+    await iterator.next();
+    await expect.poll(() => model.calls[0]?.outcome).toBe("completed");
+    controller.abort(reason);
+    expect(await failure(iterator.next())).toBe(reason);
+    expect(await iterator.next()).toEqual({ done: true, value: undefined });
+  });
+
   test("before it starts, and by leaving the iteration", async () => {
     const model = new ScriptedChatModel([{ text: ["a", "b"], delayMs: 5 }, "again"]);
     const agent = await agentOf(createLangGraphFactory({ model }), {});

@@ -13,6 +13,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import type { AgentConfig } from "../../src/agent.js";
 import { createLangGraphFactory, type LangGraphConfig } from "../../src/langgraph/index.js";
+import { MemoryConversationSaver } from "../../src/store/memory/conversation-saver.js";
 import { ScriptedChatModel } from "../../src/testing/index.js";
 import { agentOf, collect, contextFor, message, runOptions, textOf } from "../support/langgraph-agent.js";
 
@@ -305,6 +306,29 @@ describe("conversation", () => {
     expect(await failure(agent.conversation?.restore("x", runOptions().lease))).toMatchObject({
       code: "UNSUPPORTED",
     });
+  });
+
+  test("a store of this library knows the turns and goes back to before one", async () => {
+    const model = new ScriptedChatModel((messages) => `answer ${String(messages.length)}`);
+    const checkpointer = new MemoryConversationSaver();
+    const agent = await agentOf(createLangGraphFactory({ model }), {}, { checkpointer });
+    const { threadId } = contextFor("session", {});
+    const lease = { threadId, epoch: 1, owner: "o" };
+    for (const id of ["one", "two", "three"])
+      await collect(agent, message(id, id), { runId: id, turnId: id, lease });
+    const turns = (await agent.conversation?.turns()) ?? [];
+    expect(turns.map(({ turnId, messageIds }) => [turnId, messageIds[0], messageIds.length])).toEqual([
+      ["one", "one", 2],
+      ["two", "two", 2],
+      ["three", "three", 2],
+    ]);
+    await agent.conversation?.restore(turns[1]?.before ?? "", lease);
+    expect((await agent.conversation?.history())?.map(({ content }) => content)).toEqual(["one", "answer 1"]);
+    expect(await failure(agent.conversation?.restore(turns[2]?.before ?? "", lease))).toMatchObject({
+      code: "FORK_POINT_GONE",
+    });
+    await collect(agent, message("four", "four"), { runId: "four", turnId: "four", lease });
+    expect(model.calls.at(-1)?.messages.map(({ text }) => text)).toEqual(["one", "answer 1", "four"]);
   });
 
   test("equal message ids are one message: a second attempt adds nothing", async () => {
