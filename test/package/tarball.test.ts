@@ -121,6 +121,19 @@ describe("the packed tarball", () => {
   });
 
   it.each([
+    { how: "import", load: `await import("agent-sessions")` },
+    { how: "require", load: `createRequire(process.cwd() + "/")("agent-sessions")` },
+  ])("says after $how what to install when an optional peer is missing", ({ load }) => {
+    const said = node(
+      `import { createRequire } from "node:module";
+       const { ChatService } = ${load};
+       const error = await ChatService.create({ provider: "openai", model: "gpt-4.1" }).catch((e) => e);
+       console.log(error.code, error.message);`,
+    );
+    expect(said).toMatch(/^MODEL_NOT_CONFIGURED .*`npm i langchain`/);
+  });
+
+  it.each([
     { consumer: "ES modules", file: "consumer.mts", module: "nodenext", moduleResolution: "nodenext" },
     { consumer: "CommonJS", file: "consumer.cts", module: "nodenext", moduleResolution: "nodenext" },
     { consumer: "ES modules on node16", file: "consumer.mts", module: "node16", moduleResolution: "node16" },
