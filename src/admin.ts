@@ -3,6 +3,7 @@ import { AgentError } from "./errors.js";
 import { withTimeLimit } from "./internal/time-limit.js";
 import type { RunEngine } from "./run-engine.js";
 import type { SessionIdentity } from "./session.js";
+import type { Submissions } from "./submissions.js";
 import type { SessionRecord } from "./store/store.js";
 
 /**
@@ -64,15 +65,18 @@ export class Admin<TConfig extends object, TContext> {
   readonly #manager: AgentManager<TConfig, TContext>;
   readonly #internals: ManagerInternals<TConfig, TContext>;
   readonly #engine: RunEngine<TConfig, TContext>;
+  readonly #submissions: Submissions<TConfig, TContext>;
 
   constructor(
     manager: AgentManager<TConfig, TContext>,
     internals: ManagerInternals<TConfig, TContext>,
     engine: RunEngine<TConfig, TContext>,
+    submissions: Submissions<TConfig, TContext>,
   ) {
     this.#manager = manager;
     this.#internals = internals;
     this.#engine = engine;
+    this.#submissions = submissions;
   }
 
   async stats(): Promise<ServiceStats> {
@@ -121,12 +125,21 @@ export class Admin<TConfig extends object, TContext> {
   async deleteSession(session: SessionIdentity): Promise<boolean> {
     const { threadId } = session;
     const { runs, sessions, checkpointer } = this.#manager.store;
-    const row = await sessions.get(threadId);
-    const known = await runs.tombstone(threadId);
-    const stored =
-      row !== undefined || known || (await checkpointer.getTuple(threadConfig(threadId))) !== undefined;
-    await this.#erase(threadId);
-    return stored;
+    if (await runs.tombstone(threadId)) {
+      await this.#erase(threadId);
+      return true;
+    }
+    // The ledger does not know it, so that no tombstone keeps its first run away: no submission may come between.
+    return this.#submissions.alone(threadId, async () => {
+      const known = await runs.tombstone(threadId);
+      const stored =
+        known ||
+        (await sessions.get(threadId)) !== undefined ||
+        (await checkpointer.getTuple(threadConfig(threadId))) !== undefined;
+      if (stored) await this.#erase(threadId);
+      else await this.#internals.pool.remove(threadId, "deleted");
+      return stored;
+    });
   }
 
   /** The rest of a deletion whose tombstone stands; may be done again from any point. */

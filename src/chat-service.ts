@@ -139,8 +139,8 @@ export class ChatService<
         this.emit(event, payload);
       },
     });
-    this.#admin = new Admin(manager, this.#internals, this.#engine);
     this.#submissions = new Submissions(manager, this.#internals, this.#engine, options);
+    this.#admin = new Admin(manager, this.#internals, this.#engine, this.#submissions);
     this.#schedule();
   }
 

@@ -1,4 +1,4 @@
-import { AgentError } from "./errors.js";
+import { AgentError, isAgentError } from "./errors.js";
 import type { Clock, TimerHandle } from "./internal/clock.js";
 import type { AgentEvent, RunEvent, RunLifecycleEvent } from "./run-event.js";
 import type { EventLog, Lease } from "./store/store.js";
@@ -16,6 +16,8 @@ export class EventWriter {
   readonly #runId: string;
   readonly #clock: Clock;
   #seq: number;
+  /** The number of the last event that the log has. */
+  #stored: number;
   #buffer: RunEvent[] = [];
   #timer: TimerHandle | undefined;
   /** The appends under way, one after another. */
@@ -28,12 +30,13 @@ export class EventWriter {
     this.#lease = lease;
     this.#runId = runId;
     this.#seq = lastSeq;
+    this.#stored = lastSeq;
     this.#clock = clock;
   }
 
-  /** The number of the last event that was pushed. */
+  /** The number of the last event that the log has taken. */
   get lastSeq(): number {
-    return this.#seq;
+    return this.#stored;
   }
 
   /**
@@ -43,11 +46,13 @@ export class EventWriter {
    */
   push(event: AgentEvent | RunLifecycleEvent): void | Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
-    // The event belongs to the run; numbering it in place spares a copy for each token.
-    const numbered = event as RunEvent & { seq: number };
+    // The event belongs to the run; numbering it in place spares a copy for each token. One that has a number has
+    // been given before, here or to another run (an agent's constant): that one must keep its own.
+    const fresh = (event as Partial<RunEvent>).seq === undefined && Object.isExtensible(event);
+    const numbered = (fresh ? event : { ...event }) as RunEvent & { seq: number };
     (numbered as { seq: number }).seq = ++this.#seq;
     const { batch } = this.#log;
-    if (batch === undefined) return this.#log.append(this.#lease, this.#runId, [numbered]);
+    if (batch === undefined) return this.#append(numbered);
     this.#buffer.push(numbered);
     const gathers = numbered.type.endsWith("-delta");
     if (!gathers || this.#buffer.length >= batch.events) this.#send();
@@ -74,6 +79,34 @@ export class EventWriter {
     this.#failure ??= new AgentError("LEASE_LOST", "The run is over.");
   }
 
+  /** Puts one event into a log that takes them one by one. */
+  #append(event: RunEvent): void | Promise<void> {
+    try {
+      const appended = this.#log.append(this.#lease, this.#runId, [event]);
+      if (appended === undefined) {
+        this.#stored = event.seq;
+        return undefined;
+      }
+      return appended.then(
+        () => {
+          this.#stored = event.seq;
+        },
+        (error: unknown) => {
+          throw this.#fail(error);
+        },
+      );
+    } catch (error) {
+      throw this.#fail(error);
+    }
+  }
+
+  /** After a failure nothing more can follow: its number is missing. */
+  #fail(error: unknown): Error {
+    return (this.#failure ??= isAgentError(error)
+      ? error
+      : new AgentError("STORE_UNAVAILABLE", "The event log failed.", { cause: error }));
+  }
+
   #send(): void {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -83,12 +116,13 @@ export class EventWriter {
     this.#waiting += 1;
     const before = this.#tail ?? Promise.resolve();
     this.#tail = before
-      .then(() => {
-        if (this.#failure === undefined) return this.#log.append(this.#lease, this.#runId, events);
-        return undefined;
+      .then(async () => {
+        if (this.#failure !== undefined) return;
+        await this.#log.append(this.#lease, this.#runId, events);
+        this.#stored += events.length;
       })
       .catch((error: unknown) => {
-        this.#failure ??= error instanceof Error ? error : new Error(String(error));
+        this.#fail(error);
       })
       .then(() => {
         this.#waiting -= 1;

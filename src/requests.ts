@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { AgentConfig, Answers, ContentBlock, UserMessage } from "./agent.js";
 import { AgentError } from "./errors.js";
 import { canonicalJson, jsonProblem } from "./internal/canonical-json.js";
+import { copyJson } from "./internal/json-value.js";
 import type { JsonObject, JsonValue } from "./json.js";
 import { compactConfig } from "./options.js";
 import type { Interrupt } from "./run-event.js";
@@ -25,7 +26,10 @@ export interface RunRequest<TContext = unknown> extends SessionRef {
   readonly onBusy?: BusyPolicy | undefined;
   /** For tools and graph nodes of this run; never stored. */
   readonly context?: TContext | undefined;
-  /** Cancels the run when aborted; only if this request created it. */
+  /**
+   * Cancels the run when aborted, if this request created it. Otherwise (a `runId` that was known) it only ends what
+   * this handle waits for: its iterations and `result` reject with the signal's reason.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -66,7 +70,16 @@ function invalid(message: string): AgentError {
   return new AgentError("INVALID_INPUT", message);
 }
 
-export function checkPolicy(onBusy: unknown): void {
+/** Checks what all requests have in common, but for the ids. */
+export function checkRequest(request: unknown): void {
+  if (typeof request !== "object" || request === null)
+    throw invalid("Expected the request to be an object with a `sessionId`.");
+  const { onBusy, signal } = request as {
+    readonly onBusy?: unknown;
+    readonly signal?: Partial<AbortSignal> | null;
+  };
+  if (signal !== undefined && typeof signal?.throwIfAborted !== "function")
+    throw invalid("Expected `signal` to be an AbortSignal.");
   if (onBusy !== undefined && !POLICIES.includes(onBusy as BusyPolicy)) {
     throw invalid(`Expected \`onBusy\` to be one of ${POLICIES.join(", ")}.`);
   }
@@ -112,7 +125,7 @@ export function toUserMessage(input: MessageInput, runId: string, maxBytes: numb
       throw invalid(`Expected \`message\` to take at most ${String(maxBytes)} bytes, got ${String(bytes)}.`);
     }
   }
-  return { id, content };
+  return { id, content: copyJson(content) };
 }
 
 /** The run id of a request, or a new one. */
@@ -149,7 +162,7 @@ export function toConfigPatch(
   if (Object.keys(patch).length > 0 && JSON.stringify(patch).length > 65_536) {
     throw invalid("Expected `config` to take at most 65536 characters of JSON.");
   }
-  return patch;
+  return copyJson(patch);
 }
 
 /** Tells one request from another under the same run id; needed only for ids that callers choose. */
@@ -158,12 +171,8 @@ export function fingerprintOf(input: RunInput, patch: JsonObject): string {
   return canonicalJson([input as unknown as JsonValue, patch]);
 }
 
-/** Checks answers against the interrupts that wait, before anything is applied: a malformed one would stick. */
-export function checkAnswers(
-  answers: unknown,
-  waiting: readonly Interrupt[],
-  sessionId: string,
-): asserts answers is Answers {
+/** A copy of the answers of a request, checked for being JSON by interrupt id. */
+export function toAnswers(answers: unknown): Answers {
   if (
     typeof answers !== "object" ||
     answers === null ||
@@ -172,6 +181,15 @@ export function checkAnswers(
   ) {
     throw invalid("Expected `answers` to be an object with at least one answer, keyed by interrupt id.");
   }
+  for (const answer of Object.values(answers)) {
+    const problem = jsonProblem(answer);
+    if (problem !== undefined) throw invalid(`Expected the answer to be plain JSON, found ${problem}.`);
+  }
+  return copyJson(answers as Answers);
+}
+
+/** Checks answers against the interrupts that wait, before anything is applied: a malformed one would stick. */
+export function checkAnswers(answers: Answers, waiting: readonly Interrupt[], sessionId: string): void {
   for (const [id, answer] of Object.entries(answers)) {
     const interrupt = waiting.find((candidate) => candidate.id === id);
     if (interrupt === undefined) {
@@ -183,8 +201,6 @@ export function checkAnswers(
         },
       );
     }
-    const problem = jsonProblem(answer);
-    if (problem !== undefined) throw invalid(`Expected the answer to be plain JSON, found ${problem}.`);
     if (interrupt.kind === "approval") checkDecisions(answer, interrupt);
   }
 }

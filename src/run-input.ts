@@ -1,4 +1,4 @@
-import type { AgentInput, Conversation, UserMessage } from "./agent.js";
+import type { AgentInput, Conversation, HistoryMessage, Turn, UserMessage } from "./agent.js";
 import { AgentError } from "./errors.js";
 import type { Claim, Lease, RunRecord } from "./store/store.js";
 
@@ -25,11 +25,28 @@ async function undo(conversation: Conversation, turnIds: readonly string[], leas
   if (turn !== undefined) await conversation.restore(turn.before, lease);
 }
 
-/** Goes back to before the turn of a message (of the last turn without one) and gives the turn's user message. */
+/**
+ * The message that a turn began with: under the run's id unless the caller named it, else the last user message
+ * before the first answer (a summary of earlier turns, which is a user message too, goes before it).
+ */
+function messageOf(turn: Turn, history: readonly HistoryMessage[]): UserMessage | undefined {
+  const own = history.filter(({ id }) => turn.messageIds.includes(id));
+  const answer = own.findIndex(({ role }) => role === "assistant");
+  const message =
+    own.find(({ id }) => id === turn.turnId) ??
+    (answer < 0 ? own : own.slice(0, answer)).findLast(({ role }) => role === "user");
+  return message === undefined ? undefined : { id: message.id, content: message.content };
+}
+
+/**
+ * Goes back to before the turn of a message (of the last turn without one) and gives what is to be said instead: the
+ * replacement, else the turn's own message.
+ */
 async function goBack(
   conversation: Conversation,
   run: RunRecord,
   messageId: string | undefined,
+  replacement: UserMessage | undefined,
   lease: Lease,
 ): Promise<UserMessage> {
   const { sessionId } = run;
@@ -45,7 +62,7 @@ async function goBack(
       sessionId,
     });
   }
-  const message = history.find(({ id, role }) => role === "user" && turn.messageIds.includes(id));
+  const message = replacement ?? messageOf(turn, history);
   if (message === undefined) {
     throw new AgentError(
       "FORK_POINT_GONE",
@@ -56,7 +73,7 @@ async function goBack(
     );
   }
   await conversation.restore(turn.before, lease);
-  return { id: message.id, content: message.content };
+  return message;
 }
 
 /**
@@ -92,6 +109,7 @@ export async function prepareInput(
   }
   if (input.kind === "message") return prepared({ kind: "message", message: input.message });
   if (conversation === undefined) throw unsupported(input.kind, run);
-  const original = await goBack(conversation, run, input.messageId, lease);
-  return prepared({ kind: "message", message: input.kind === "edit" ? input.message : original });
+  const replacement = input.kind === "edit" ? input.message : undefined;
+  const message = await goBack(conversation, run, input.messageId, replacement, lease);
+  return prepared({ kind: "message", message });
 }

@@ -35,6 +35,7 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
   #started = false;
   #done = false;
   readonly #hint = new Hint();
+  #reading: Promise<void> | undefined;
 
   constructor(source: RunReaderSource, threadId: string, runId: string, after: number, signal?: AbortSignal) {
     this.#source = source;
@@ -48,7 +49,29 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
     return this;
   }
 
-  async next(): Promise<IteratorResult<RunEvent, undefined>> {
+  next(): Promise<IteratorResult<RunEvent, undefined>> {
+    // Calls that overlap are answered in their order, as a generator would.
+    const before = this.#reading;
+    if (before === undefined) {
+      const buffered = this.#page[this.#index];
+      if (buffered !== undefined && !this.#done && this.#signal?.aborted !== true) {
+        this.#index += 1;
+        return Promise.resolve({ done: false, value: buffered });
+      }
+    }
+    const next = before === undefined ? this.#next() : before.then(() => this.#next());
+    const settled = next.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#reading = settled;
+    void settled.then(() => {
+      if (this.#reading === settled) this.#reading = undefined;
+    });
+    return next;
+  }
+
+  async #next(): Promise<IteratorResult<RunEvent, undefined>> {
     const buffered = this.#page[this.#index];
     if (buffered !== undefined && !this.#done && this.#signal?.aborted !== true) {
       this.#index += 1;
@@ -69,13 +92,17 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
   }
 
   async #read(): Promise<RunEvent | undefined> {
+    if (this.#isDone()) return undefined;
     this.#start();
     const { runs, events, watch } = this.#source;
+    /** Whether the record was there at the last look, with nothing between then and now but waiting. */
+    let waited = false;
     for (;;) {
-      if (this.#done) return undefined;
+      if (this.#isDone()) return undefined;
       this.#signal?.throwIfAborted();
       this.#hint.clear();
       const page = await events.read(this.#threadId, this.#runId, { after: this.#after, limit: PAGE_SIZE });
+      if (this.#isDone()) return undefined;
       if (page.trimmed) throw this.#trimmed();
       const first = page.events[0];
       if (first !== undefined) {
@@ -88,8 +115,10 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
       // Caught up with the log: the record tells whether more can come.
       const run = await runs.get(this.#threadId, this.#runId);
       if (run === undefined) {
-        // It was there and not finished a moment ago, so its session has been deleted.
         if (!this.#seen) throw new AgentError("RUN_NOT_FOUND", `There is no run "${this.#runId}".`);
+        // A reader that was away may have come back after the run had ended and was forgotten; one that waited has
+        // seen it unfinished a moment ago, so that its session has been deleted.
+        if (!waited && (await runs.session(this.#threadId)) !== undefined) throw this.#trimmed();
         return this.#finish({ seq: this.#after + 1, type: "run-finished", outcome: "cancelled" });
       }
       this.#seen = true;
@@ -106,7 +135,13 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
       if (watch.closed)
         throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
       await this.#hint.wait();
+      waited = true;
     }
+  }
+
+  /** May change during any await; a method hides it from the compiler's narrowing. */
+  #isDone(): boolean {
+    return this.#done;
   }
 
   #start(): void {

@@ -25,8 +25,8 @@ export class SummaryBuilder {
   #text = "";
   #freshStep = true;
   #usage = NO_USAGE;
-  #openText: string | undefined;
-  #openReasoning: string | undefined;
+  /** By id, for several model calls may write at once. */
+  readonly #open = new Map<string, "text-end" | "reasoning-end">();
 
   add(event: AgentEvent): void {
     // Most kinds leave nothing behind.
@@ -42,16 +42,14 @@ export class SummaryBuilder {
         this.#freshStep = true;
         break;
       case "text-start":
-        this.#openText = event.id;
-        break;
-      case "text-end":
-        this.#openText = undefined;
+        this.#open.set(event.id, "text-end");
         break;
       case "reasoning-start":
-        this.#openReasoning = event.id;
+        this.#open.set(event.id, "reasoning-end");
         break;
+      case "text-end":
       case "reasoning-end":
-        this.#openReasoning = undefined;
+        this.#open.delete(event.id);
         break;
       case "usage":
         this.#usage = addUsage(this.#usage, event.usage);
@@ -68,10 +66,8 @@ export class SummaryBuilder {
 
   /** The ends of parts that a stopped agent left open. */
   closingEvents(): AgentEvent[] {
-    const events: AgentEvent[] = [];
-    if (this.#openReasoning !== undefined) events.push({ type: "reasoning-end", id: this.#openReasoning });
-    if (this.#openText !== undefined) events.push({ type: "text-end", id: this.#openText });
-    this.#openReasoning = this.#openText = undefined;
+    const events = [...this.#open].map(([id, type]): AgentEvent => ({ type, id }));
+    this.#open.clear();
     return events;
   }
 

@@ -28,8 +28,8 @@ export interface RunPort {
   readonly sessionId: string;
   readonly userId: string | undefined;
   readonly accepted: Promise<AcceptedRun>;
-  read(): AsyncIterableIterator<RunEvent, undefined>;
-  finished(): Promise<FinishedRun | undefined>;
+  read(accepted: AcceptedRun): AsyncIterableIterator<RunEvent, undefined>;
+  finished(accepted: AcceptedRun): Promise<FinishedRun | undefined>;
   cancel(): Promise<void>;
 }
 
@@ -59,7 +59,7 @@ export class Run implements AsyncIterable<RunEvent, undefined> {
     this.sessionId = port.sessionId;
     this.userId = port.userId;
     this.accepted = port.accepted;
-    this.result = port.accepted.then(() => this.#settle());
+    this.result = port.accepted.then((accepted) => this.#settle(accepted));
     // A handle that nobody looks at must not become an unhandled rejection.
     this.accepted.catch(() => undefined);
     this.result.catch(() => undefined);
@@ -72,8 +72,7 @@ export class Run implements AsyncIterable<RunEvent, undefined> {
 
   [Symbol.asyncIterator](): AsyncIterableIterator<RunEvent, undefined> {
     return new LazyIterator(async () => {
-      await this.accepted;
-      return this.#port.read();
+      return this.#port.read(await this.accepted);
     });
   }
 
@@ -90,8 +89,8 @@ export class Run implements AsyncIterable<RunEvent, undefined> {
     }
   }
 
-  async #settle(): Promise<RunResult> {
-    const finished = await this.#port.finished();
+  async #settle(accepted: AcceptedRun): Promise<RunResult> {
+    const finished = await this.#port.finished(accepted);
     const runId = this.id;
     // The record goes with its session.
     if (finished === undefined)

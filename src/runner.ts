@@ -6,7 +6,7 @@ import { canonicalJson } from "./internal/canonical-json.js";
 import type { Clock } from "./internal/clock.js";
 import { withAbortGrace } from "./internal/time-limit.js";
 import type { LeaseKeeper } from "./lease.js";
-import type { Interrupt, RunOutcome } from "./run-event.js";
+import type { AgentEvent, Interrupt, RunOutcome } from "./run-event.js";
 import { prepareInput } from "./run-input.js";
 import { SummaryBuilder } from "./run-summary.js";
 import type { RunWatch } from "./run-watch.js";
@@ -27,6 +27,9 @@ import type { Claim, EventLog, RunLedger, RunRecord, SessionStore } from "./stor
  * A run that lost its lease just stops: its record is somebody else's now. A run stopped by shutdown is released
  * for another process where there can be one.
  */
+
+/** How many events of one run go without a pause for other sessions. */
+const EVENTS_PER_TURN = 128;
 
 /** A function that uses the agent directly, in place of a message. */
 export type DirectWork<TContext> = (
@@ -129,6 +132,8 @@ export class Runner<TConfig extends object, TContext> {
     const stopWatching = watch.on(run.threadId, run.runId, () => {
       void this.#checkCancel(run, cancel);
     });
+    // It may have been told to stop between the claim and now, or while its owner before was dead.
+    void this.#checkCancel(run, cancel);
     const timer =
       runTimeoutMs === 0
         ? undefined
@@ -157,11 +162,9 @@ export class Runner<TConfig extends object, TContext> {
   }
 
   async #work(claim: Claim, signal: AbortSignal): Promise<RunRecord | undefined> {
-    const { runs, events, sessions, clock, watch, onError } = this.#options;
+    const { runs, sessions, watch, onError } = this.#options;
     const { run, lease } = claim;
-    const known =
-      run.attempt > 1 ? await events.read(run.threadId, run.runId, { after: 0, limit: 1 }) : undefined;
-    const writer = new EventWriter(events, lease, run.runId, known?.last ?? 0, clock);
+    const writer = await this.#writerFor(claim);
     const builder = new SummaryBuilder();
     const progress = { undone: claim.undo.length === 0, started: false };
     let agent: SessionAgent<TConfig, TContext> | undefined;
@@ -173,25 +176,26 @@ export class Runner<TConfig extends object, TContext> {
       settlement = settle(error, run, signal);
     }
     if (agent !== undefined) agent.slot.lease = undefined;
+    settlement = await this.#closeEvents(run, writer, builder, settlement);
 
     let finished: RunRecord | undefined;
     try {
       const { outcome, error } = settlement;
       if (error !== undefined) {
         watch.setError(run.threadId, run.runId, error);
-        onError(error, run);
       }
-      if (error?.code === "LEASE_LOST") return undefined;
-      if (error?.code === "CLOSED" && runs.shared) {
+      // In a ledger that nobody else uses nobody else would end the run: there it is tried whatever failed.
+      if (runs.shared && error !== undefined && ["LEASE_LOST", "CLOSED"].includes(error.code)) {
+        onError(error, run);
+        if (error.code === "LEASE_LOST") return undefined;
         await writer.flush();
         await runs.release(lease, run.runId);
         return undefined;
       }
-      for (const event of builder.closingEvents()) await writer.push(event);
-      await writer.flush();
       // The directory is only a mirror: if it fails now, the run has ended all the same.
       await sessions.save({ ...identityOf(run), config: run.config }, lease).catch((failure: unknown) => {
-        onError(toAgentError(failure, run), run);
+        if (isAgentError(failure) && failure.code === "LEASE_LOST") return;
+        onError(toStoreError(failure, run), run);
       });
       // Unpinned before the session is free, or the next run would find its agent taken.
       this.#letGo(agent, settlement);
@@ -204,11 +208,43 @@ export class Runner<TConfig extends object, TContext> {
         lastSeq: writer.lastSeq,
         undone: progress.undone,
       });
+      // Not before: a run of a deleted session has just lost its lease, and ends as cancelled.
+      if (error !== undefined && finished.status === "failed") onError(error, run);
     } finally {
       writer.stop();
       this.#letGo(agent, settlement);
     }
     return finished;
+  }
+
+  async #writerFor({ run, lease }: Claim): Promise<EventWriter> {
+    const { events, clock, pool } = this.#options;
+    const { threadId, runId, attempt } = run;
+    try {
+      const known = attempt > 1 ? await events.read(threadId, runId, { after: 0, limit: 1 }) : undefined;
+      return new EventWriter(events, lease, runId, known?.last ?? 0, clock);
+    } catch (error) {
+      pool.unreserve();
+      throw error;
+    }
+  }
+
+  /** Ends what the agent left open. Where the log fails now, the run has failed, unless it had to end anyway. */
+  async #closeEvents(
+    run: RunRecord,
+    writer: EventWriter,
+    builder: SummaryBuilder,
+    settlement: Settlement,
+  ): Promise<Settlement> {
+    try {
+      for (const event of builder.closingEvents()) await writer.push(event);
+      await writer.flush();
+      return settlement;
+    } catch (error) {
+      const { outcome, abandoned } = settlement;
+      if (outcome === "failed" || outcome === "cancelled") return settlement;
+      return { outcome: "failed", error: toAgentError(error, run), abandoned };
+    }
   }
 
   /** Tells that the run has started and gets its agent; the reserved place is used up in any case. */
@@ -232,7 +268,7 @@ export class Runner<TConfig extends object, TContext> {
       await sessions.save({ ...identityOf(run), config: run.config }, lease);
     } catch (error) {
       pool.unreserve();
-      throw error;
+      throw toStoreError(error, run);
     }
     // The ledger keeps config as plain JSON; it was checked against TConfig's keys at acceptance.
     const config = run.config as AgentConfig<TConfig>;
@@ -265,12 +301,16 @@ export class Runner<TConfig extends object, TContext> {
         await direct(agent.inner, options);
         return;
       }
+      let count = 0;
       for await (const event of agent.inner.stream(prepared.input, options)) {
         // Also ends the loop of an agent that was left behind and still speaks.
         signal.throwIfAborted();
+        checkAgentEvent(event);
         builder.add(event);
         const behind = writer.push(event);
         if (behind !== undefined) await behind;
+        // A fast agent is one chain of microtasks, during which nobody else would get a word in.
+        if (++count % EVENTS_PER_TURN === 0) await nextTurn();
       }
       signal.throwIfAborted();
       if (run.input.kind !== "answers") return;
@@ -320,6 +360,23 @@ function settle(error: unknown, run: RunRecord, signal: AbortSignal): Settlement
   if (isAgentError(reason) && reason.code === "RUN_CANCELLED")
     return { outcome: "cancelled", abandoned: false };
   return { outcome: "failed", error: toAgentError(reason, run), abandoned: false };
+}
+
+/** The log's last event is made from the run record alone: an agent in plain JavaScript cannot end its run. */
+function checkAgentEvent(event: AgentEvent): void {
+  const type: unknown = (event as Partial<AgentEvent> | undefined)?.type;
+  if (typeof type !== "string" || type.startsWith("run-"))
+    throw new TypeError("Expected the agent to yield agent events, got something else.");
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function toStoreError(error: unknown, run: RunRecord): AgentError {
+  if (isAgentError(error)) return error;
+  const { sessionId } = run;
+  return new AgentError("STORE_UNAVAILABLE", "The store failed.", { sessionId, cause: error });
 }
 
 function toAgentError(error: unknown, run: RunRecord): AgentError {

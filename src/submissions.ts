@@ -1,14 +1,16 @@
 import type { AgentManager, ManagerInternals } from "./agent-manager.js";
 import { ConfigCheck } from "./config-check.js";
+import { untilAborted } from "./internal/abort.js";
 import { choiceOption, integerOption } from "./internal/check-options.js";
 import { KeyedQueue } from "./internal/keyed-queue.js";
 import type { JsonObject } from "./json.js";
 import { defaults, type ChatOptions } from "./options.js";
 import {
   checkAnswers,
-  checkPolicy,
+  checkRequest,
   fingerprintOf,
   POLICIES,
+  toAnswers,
   toConfigPatch,
   toRunId,
   toUserMessage,
@@ -23,13 +25,18 @@ import { Run, type AcceptedRun } from "./run.js";
 import { checkId, identify, type SessionIdentity } from "./session.js";
 import type { BusyPolicy, RunInput } from "./store/store.js";
 
-/** What a request comes to, once it has been checked. */
+/**
+ * What a request says, copied at the call: its caller may change or reuse the object while the request waits, and
+ * another session's message must not come of it.
+ */
 interface Prepared {
   readonly input: RunInput;
   readonly patch: JsonObject;
+  /** What can be judged only at its turn. */
+  readonly check?: () => Promise<void>;
 }
 
-type Prepare = (runId: string, session: SessionIdentity) => Prepared | Promise<Prepared>;
+type Prepare = (runId: string, session: SessionIdentity) => Prepared;
 
 /** Turns requests into runs: checks them, in the order of the calls of each session, and submits them. */
 export class Submissions<TConfig extends object, TContext> {
@@ -82,16 +89,17 @@ export class Submissions<TConfig extends object, TContext> {
   }
 
   resume(request: ResumeRequest<TContext>): Run {
-    return this.#start(request, async (runId, session) => {
-      const { answers } = request;
-      const { runs } = this.#manager.store;
-      // The same request sent again follows its first run, whose answers wait for nothing any more.
-      const again = request.runId !== undefined && (await runs.get(session.threadId, runId)) !== undefined;
-      if (!again) {
-        const known = await runs.session(session.threadId);
-        checkAnswers(answers, known?.parked?.summary?.interrupts ?? [], session.sessionId);
-      }
-      return { input: { kind: "answers", answers }, patch: {} };
+    return this.#start(request, (runId, { threadId, sessionId }) => {
+      const answers = toAnswers(request.answers);
+      const ownRunId = request.runId !== undefined;
+      const check = async (): Promise<void> => {
+        const { runs } = this.#manager.store;
+        // The same request sent again follows its first run, whose answers wait for nothing any more.
+        if (ownRunId && (await runs.get(threadId, runId)) !== undefined) return;
+        const known = await runs.session(threadId);
+        checkAnswers(answers, known?.parked?.summary?.interrupts ?? [], sessionId);
+      };
+      return { input: { kind: "answers", answers }, patch: {}, check };
     });
   }
 
@@ -122,17 +130,24 @@ export class Submissions<TConfig extends object, TContext> {
     return this.#start(request, () => ({ input: { kind: "direct" }, patch: {} }), work);
   }
 
+  /** Does something while no submission to the session is under way in this process. */
+  alone<T>(threadId: string, task: () => Promise<T>): Promise<T> {
+    return this.#queue.run(threadId, task);
+  }
+
   /** Never throws: what is wrong with the request rejects the handle's promises. */
   #start(request: RunRequest<TContext>, prepare: Prepare, direct?: AttachOptions<TContext>["direct"]): Run {
     let runId = "";
     let threadId = "";
+    let signal: AbortSignal | undefined;
     let accepted: Promise<AcceptedRun>;
     try {
+      checkRequest(request);
       const session = identify(request);
       threadId = session.threadId;
+      signal = request.signal;
       runId = toRunId(request.runId);
-      checkPolicy(request.onBusy);
-      accepted = this.#submit(session, runId, request, prepare, direct);
+      accepted = this.#submit(session, runId, request, prepare(runId, session), direct);
     } catch (error) {
       // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passed on as it is
       accepted = Promise.reject(error);
@@ -143,8 +158,10 @@ export class Submissions<TConfig extends object, TContext> {
       sessionId: (request as RunRequest | undefined)?.sessionId ?? "",
       userId: (request as RunRequest | undefined)?.userId,
       accepted,
-      read: () => this.#engine.read(threadId, runId, 0),
-      finished: () => this.#engine.finished(threadId, runId),
+      // The signal of the request that made the run cancels it; that of a later one only ends its own waiting.
+      read: ({ created }) => this.#engine.read(threadId, runId, 0, created ? undefined : signal),
+      finished: ({ created }) =>
+        untilAborted(this.#engine.finished(threadId, runId), created ? undefined : signal),
       cancel: async () => {
         await this.#engine.cancel(threadId, runId);
       },
@@ -155,23 +172,23 @@ export class Submissions<TConfig extends object, TContext> {
     session: SessionIdentity,
     runId: string,
     request: RunRequest<TContext>,
-    prepare: Prepare,
+    { input, patch, check }: Prepared,
     direct: AttachOptions<TContext>["direct"],
   ): Promise<AcceptedRun> {
     const { context, signal, onBusy = this.#onBusy } = request;
+    const fingerprint = request.runId === undefined ? "" : fingerprintOf(input, patch);
     return this.#queue.run(session.threadId, async () => {
       this.#engine.checkOpen();
       signal?.throwIfAborted();
       await this.#manager.ready();
-      const made = prepare(runId, session);
-      const { input, patch } = made instanceof Promise ? await made : made;
+      await check?.();
       if (input.kind !== "answers") await this.#checkConfig(session, patch);
       return this.#engine.submit(
         {
           ...session,
           runId,
           input,
-          fingerprint: request.runId === undefined ? "" : fingerprintOf(input, patch),
+          fingerprint,
           onBusy,
           defaults: this.#defaults,
           configPatch: patch,
