@@ -186,6 +186,15 @@ describe("the in-memory event log", () => {
     expect(seqs(log, "r")).toEqual([1, 2, 3, 4]);
   });
 
+  it("keeps nothing of a run that was only watched, and nothing at all without a fence once its events are gone", () => {
+    const log = new MemoryEventLog({ fence: trusting });
+    log.watch(lease.threadId, "r", () => {})();
+    expect(log.size).toBe(0);
+    const open = new MemoryEventLog({ maxEventBytes: 10_000 });
+    for (let n = 0; n < 1000; n++) open.append(lease, `r${String(n)}`, events(1, 1));
+    expect(open.size).toBeLessThan(50);
+  });
+
   it("without a fence takes up a run that another process has begun", () => {
     const log = new MemoryEventLog();
     log.append(lease, "r", events(5, 6));

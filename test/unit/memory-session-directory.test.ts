@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { AgentError } from "../../src/errors.js";
 import { identify } from "../../src/session.js";
+import { CreationOrder } from "../../src/store/memory/creation-order.js";
 import { MemorySessionStore } from "../../src/store/memory/session-directory.js";
 import type { SessionPage } from "../../src/store/store.js";
 import { ManualClock } from "../../src/testing/manual-clock.js";
@@ -30,6 +31,21 @@ async function listAll(limit: number, userId?: string, between?: (page: number) 
     await between?.(number);
   }
 }
+
+describe("creation order", () => {
+  it("keeps no chunk whose items have all gone", () => {
+    const order = new CreationOrder<{ created: number }>();
+    const items = Array.from({ length: 1000 }, (_, i) => ({ created: i + 1 }));
+    for (const item of items) order.push(item);
+    for (const item of items.slice(0, 999)) order.remove(item);
+    expect(order.isEmpty).toBe(false);
+    expect(order.page(Infinity, 10)).toEqual([{ created: 1000 }]);
+    order.remove({ created: 1000 });
+    expect(order.isEmpty).toBe(false);
+    order.remove(items[999]!);
+    expect(order.isEmpty).toBe(true);
+  });
+});
 
 describe("the in-memory session directory", () => {
   it("keeps the time of creation and renews config and lastUsedAt", async () => {

@@ -8,7 +8,7 @@ import {
   type MemoryStore,
   type MemoryStoreOptions,
 } from "../../src/store/memory/memory-store.js";
-import { RUN_KEY, type Claim } from "../../src/store/store.js";
+import { RUN_KEY, type Claim, type EventPage } from "../../src/store/store.js";
 import { ManualClock } from "../../src/testing/manual-clock.js";
 import {
   answers,
@@ -220,6 +220,45 @@ describe("a memory store", () => {
     await turn("b");
     await Promise.all(again);
     expect(store.usage.sessions).toBe(1);
+  });
+
+  it("tells of one drop after the other, also when a listener takes steps that drop more", async () => {
+    build({ sessionTtlMs: 1000 });
+    for (const id of ["a", "b", "c"]) await turn(id);
+    let depth = 0;
+    let deepest = 0;
+    store.onDrop(() => {
+      deepest = Math.max(deepest, ++depth);
+      void store.runs.cancel("s.none");
+      depth--;
+    });
+    await clock.advance(1000);
+    await store.sweep();
+    expect([deepest, dropped]).toEqual([1, ["a:ttl", "b:ttl", "c:ttl"]]);
+  });
+
+  it("lets go of the events of runs that have ended before those of the ones at work", async () => {
+    build({ maxEventBytes: 40_000 });
+    const flood = async (claimed: Claim) => {
+      const delta = "x".repeat(4_000);
+      await store.events.append(claimed.lease, claimed.run.runId, [
+        { type: "text-delta", id: "t", delta, seq: 1 },
+      ]);
+    };
+    const working = await begin("working");
+    await flood(working);
+    const ended: Claim[] = [];
+    for (let i = 0; i < 6; i++) {
+      const claimed = await begin(String(i));
+      await flood(claimed);
+      await store.runs.finish(claimed.lease, claimed.run.runId, completion({ lastSeq: 1 }));
+      ended.push(claimed);
+    }
+    const kept = [working, ...ended].map(
+      ({ run }) => store.events.read(run.threadId, run.runId, { after: 0, limit: 1 }) as EventPage,
+    );
+    expect(kept.map((page) => page.events.length)).toEqual([1, 0, 0, 0, 1, 1, 1]);
+    expect(kept.map((page) => page.trimmed)).toEqual([false, true, true, true, false, false, false]);
   });
 
   it("sweeps many conversations, not only those of one turn of the event loop", async () => {

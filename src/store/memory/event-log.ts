@@ -108,6 +108,7 @@ export class MemoryEventLog implements EventLog {
   /** Logs with events of runs that have ended, in that order. */
   readonly #finished = new LinkedList<RunEvents>();
   #bytes = 0;
+  #size = 0;
 
   constructor(options: MemoryEventLogOptions = {}) {
     this.#maxEvents = options.maxEventsPerRun ?? 10_000;
@@ -118,6 +119,11 @@ export class MemoryEventLog implements EventLog {
   /** About what all events take. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** How many runs have events, had some, or are watched. */
+  get size(): number {
+    return this.#size;
   }
 
   append(lease: Lease, runId: string, events: readonly RunEvent[]): void {
@@ -203,6 +209,7 @@ export class MemoryEventLog implements EventLog {
     const runs = this.#threads.get(threadId) ?? new Map<string, RunEvents>();
     if (runs.size === 0) this.#threads.set(threadId, runs);
     runs.set(runId, log);
+    this.#size++;
     return log;
   }
 
@@ -210,6 +217,7 @@ export class MemoryEventLog implements EventLog {
     const runs = this.#threads.get(log.threadId);
     if (runs?.get(log.runId) !== log) return;
     runs.delete(log.runId);
+    this.#size--;
     if (runs.size === 0) this.#threads.delete(log.threadId);
     log.list?.remove(log);
     this.#bytes -= log.bytes;

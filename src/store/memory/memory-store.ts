@@ -213,11 +213,10 @@ class WholeMemoryStore implements MemoryStore {
     return this.#clock.monotonic() - idleSince >= this.#sessionTtlMs ? "ttl" : undefined;
   }
 
-  /** In memory all four have done their work when they return. */
+  /** In memory all parts have done their work when they return. The events go with the runs: see `onForget`. */
   #drop(session: SessionIdentity, reason: DropReason): void {
     const { threadId } = session;
     this.runs.drop(threadId);
-    void this.events.delete(threadId);
     void this.sessions.delete(threadId);
     void this.checkpointer.deleteThread(threadId);
     for (const listener of [...this.#listeners]) {

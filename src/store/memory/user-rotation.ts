@@ -153,7 +153,6 @@ export class UserRotation {
     if (lane.sessions.size > 0) return;
     user.lanes.splice(user.lanes.indexOf(lane), 1);
     this.#withdraw(lane);
-    if (user.waiting === 0) this.#aside.delete(user);
   }
 
   #heap(affinity: string | undefined): LaneHeap {
