@@ -349,6 +349,34 @@ describe("writes", () => {
     await saver.putWrites(first, [["a", "late"]], "task");
     expect(saver.bytes("t")).toBe(bytes);
   });
+
+  it.each([true, false])(
+    "that a turn added to its base are undone with it (base had some: %s)",
+    async (some) => {
+      const saver = new MemoryConversationSaver();
+      const lease = { threadId: "t", epoch: 1, owner: "me" };
+      const config = await put(saver, at("t", { lease, turnId: "1" }), { a: 1 });
+      const id = config.configurable?.["checkpoint_id"] as string;
+      if (some) await saver.putWrites(at("t", { lease, turnId: "1" }, id), [["a", "asked"]], "task");
+      const bytes = saver.bytes("t");
+      const before = await saver.getTuple(at("t"));
+      await saver.putWrites(at("t", { lease, turnId: "2" }, id), [["a", "answered"]], "input");
+      await put(saver, at("t", { lease, turnId: "2" }, id), { a: 2 });
+      await expect(saver.restore(lease, "2")).resolves.toBe(true);
+      expect(await saver.getTuple(at("t"))).toEqual(before);
+      expect(saver.bytes("t")).toBe(bytes);
+    },
+  );
+});
+
+describe("a value that did not change since the parent", () => {
+  it("is the parent's, unless its version says that it is of another branch", async () => {
+    const saver = new MemoryConversationSaver();
+    const parent = await put(saver, at("t"), { same: 1, other: 1 });
+    const copy = { ...checkpointWith({ same: 1, other: 2 }), channel_versions: { same: 1, other: 2 } };
+    await saver.put(parent, copy, { ...metadata, source: "fork" }, {});
+    expect((await saver.getTuple(at("t")))?.checkpoint.channel_values).toEqual({ same: 1, other: 2 });
+  });
 });
 
 describe("options and input", () => {
