@@ -1,8 +1,9 @@
 import type { AgentConfig, AgentFactory, AgentFactoryLike, Conversation } from "./agent.js";
-import { AgentPool, type PoolCounts } from "./agent-pool.js";
+import { AgentPool, type KeyedConfig, type PoolCounts } from "./agent-pool.js";
 import { AgentError } from "./errors.js";
 import { TypedEvents, type AgentManagerEvents } from "./events.js";
-import { canonicalJson } from "./internal/canonical-json.js";
+import { canonicalJson, jsonProblem } from "./internal/canonical-json.js";
+import { MOST_AGENTS } from "./idle-agents.js";
 import { integerOption, refuseUnknownKeys } from "./internal/check-options.js";
 import { systemClock, type Clock, type TimerHandle } from "./internal/clock.js";
 import { compactConfig, defaults, type AgentManagerOptions } from "./options.js";
@@ -24,7 +25,7 @@ export const MANAGER_OPTION_KEYS = [
 
 /** What a manager has now; times in milliseconds. */
 export interface AgentManagerStats {
-  /** All that count against `maxAgents`. */
+  /** All that count against `maxAgents`; a creation does once it has a place. */
   readonly totalAgents: number;
   /** Those at work or being created. */
   readonly activeAgents: number;
@@ -83,6 +84,11 @@ export class AgentManager<
     const factory = toFactory(options.factory);
     this.#clock = options.clock ?? systemClock;
     this.#maxAgents = integerOption("maxAgents", options.maxAgents, defaults.maxAgents, 1);
+    if (this.#maxAgents > MOST_AGENTS) {
+      throw new RangeError(
+        `Expected \`maxAgents\` to be at most ${String(MOST_AGENTS)}, got \`${String(this.#maxAgents)}\` (number)`,
+      );
+    }
     this.#agentTtlMs = integerOption("agentTtlMs", options.agentTtlMs, defaults.agentTtlMs, 1);
     this.#cleanupIntervalMs = integerOption(
       "cleanupIntervalMs",
@@ -143,16 +149,24 @@ export class AgentManager<
     this.#schedule();
   }
 
-  /** Prepares the store; every method that needs it calls this. A failed try is forgotten. */
-  ready(): Promise<void> {
-    return this.store.ready();
+  /**
+   * Prepares the store; every method that needs it calls this. A failed try is forgotten.
+   *
+   * @throws {AgentError} `CLOSED`, once the manager has been closed: what it were to wait for would never come.
+   */
+  async ready(): Promise<void> {
+    if (this.#closing !== undefined) throw closedError();
+    await this.store.ready();
   }
 
   /**
    * Gives the live agent of a session, creating it if there is none: for one session the same object for as long
    * as that agent lives, however many ask at once. It is not pinned: it may be evicted when idle, and its own
    * `stream` throws `SESSION_BUSY` while a run of the session is under way. To use it, `ChatService.withAgent` is
-   * the way. A config that differs from the agent's has the agent rebuilt; without one, the agent is taken as it is.
+   * the way. A config goes over that of the session, as in `chat`, but does not stick; if the agent has another one it
+   * is rebuilt. Without one, the agent is taken as it is.
+   *
+   * Waits up to `closeTimeoutMs` for a place that is being made free.
    *
    * @throws {AgentError} `INVALID_INPUT`, `CAPACITY_EXCEEDED` (all places are taken by busy agents),
    * `SESSION_BUSY` (another config during a run), `AGENT_CREATE_FAILED`, `CLOSED`.
@@ -163,12 +177,10 @@ export class AgentManager<
   ): Promise<SessionAgent<TConfig, TContext>> {
     const identity = identify(session);
     if (this.#closing !== undefined) throw closedError();
-    const wanted = config === undefined ? undefined : this.#keyed(config);
-    return this.#pool.get(identity, wanted, async () => {
-      await this.ready();
-      const known = await this.store.runs.session(identity.threadId);
-      return this.#keyed({ ...this.#defaultConfig, ...(known?.config as AgentConfig<TConfig> | undefined) });
-    });
+    const live = config === undefined ? this.#pool.live(identity.threadId) : undefined;
+    return (
+      live ?? this.#pool.get(identity, await this.#configOf(identity, config ?? {}), config !== undefined)
+    );
   }
 
   /**
@@ -226,18 +238,38 @@ export class AgentManager<
     }
   }
 
-  #keyed(config: AgentConfig<TConfig>): { config: AgentConfig<TConfig>; configKey: string } {
-    const compact = compactConfig(config);
-    return { config: compact as AgentConfig<TConfig>, configKey: canonicalJson(compact) };
+  /** The config of a session with something over it. */
+  async #configOf(
+    session: SessionIdentity,
+    config: Partial<AgentConfig<TConfig>>,
+  ): Promise<KeyedConfig<TConfig>> {
+    checkConfig(config);
+    await this.ready();
+    const known = await this.store.runs.session(session.threadId);
+    const whole = compactConfig({ ...this.#defaultConfig, ...known?.config, ...compactConfig(config) });
+    // What is stored was checked at acceptance; what is given has the type that the caller promised.
+    return { config: whole as AgentConfig<TConfig>, configKey: canonicalJson(whole) };
   }
 
   #schedule(): void {
-    if (this.#cleanupIntervalMs === 0) return;
+    // A listener of what the cleanup evicts may have closed the manager.
+    if (this.#cleanupIntervalMs === 0 || this.#closing !== undefined) return;
     this.#timer = this.#clock.setTimeout(() => {
       void this.cleanupExpiredAgents();
       this.#schedule();
     }, this.#cleanupIntervalMs);
   }
+}
+
+function checkConfig(config: unknown): void {
+  // A caller in plain JavaScript may give anything.
+  const problem =
+    typeof config !== "object" || config === null || Array.isArray(config)
+      ? "to be an object"
+      : jsonProblem(config) === undefined
+        ? undefined
+        : `to be plain JSON, found ${String(jsonProblem(config))}`;
+  if (problem !== undefined) throw new AgentError("INVALID_INPUT", `Expected \`config\` ${problem}.`);
 }
 
 function toFactory<TConfig extends object, TContext>(

@@ -1,23 +1,27 @@
 import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
-import { LRUCache } from "lru-cache";
-import type { Agent, AgentConfig, AgentFactory } from "./agent.js";
-import { AgentError, isAgentError } from "./errors.js";
-import type { AgentManagerEvents, EvictReason } from "./events.js";
+import type { AgentConfig, AgentFactory } from "./agent.js";
+import { AgentCreations, type CreationHost } from "./agent-creations.js";
+import { AgentMaker } from "./agent-maker.js";
+import { AgentPlaces } from "./agent-places.js";
 import { ClosingAgents } from "./closing-agents.js";
+import { AgentError } from "./errors.js";
+import type { AgentManagerEvents, EvictReason } from "./events.js";
+import { IdleAgents } from "./idle-agents.js";
 import { untilAborted } from "./internal/abort.js";
 import type { Clock } from "./internal/clock.js";
 import { deferred, type Deferred } from "./internal/deferred.js";
 import { withTimeLimit } from "./internal/time-limit.js";
-import { SessionAgent, SessionContext, StateSlot, type DirectUse } from "./session-agent.js";
+import type { SessionAgent } from "./session-agent.js";
 import type { SessionIdentity } from "./session.js";
 import type { RunLedger } from "./store/store.js";
 
 /*
  * The agents of one process. Per session:
  *
- *   absent ──acquire──▶ creating ──▶ busy ──release──▶ idle ──acquire──▶ busy
- *      ▲                   │                            │ ttl, capacity, config, remove
- *      └──── closed ◀──────┴─ nobody waits ──▶ closing ◀┘
+ *            ┌──────────── for a run ───────────▶ busy ◀── acquire ──┐
+ *   absent ──▶ creating                            └─── release ───▶ idle
+ *      ▲         │   └──────── for getAgent alone ─────────────────▶  │
+ *      └─ closed ◀─ nobody waits ──── closing ◀── ttl, capacity, config, remove
  *
  * - creating: the factory works; everybody who wants the agent waits for this one creation. A failed one is
  *   forgotten. When its last waiter leaves, its signal is aborted and what still comes of it is closed.
@@ -25,19 +29,16 @@ import type { RunLedger } from "./store/store.js";
  * - idle: in the LRU cache, with the TTL from the end of the last run.
  * - closing: `agent.close()` works, for at most `closeTimeoutMs`. A newcomer of that session waits for its end.
  *
- * The cap counts creating + busy + idle + closing. Whoever is going to need a place reserves it first; reserved +
- * busy + closing never exceeds the cap, so that there is always an idle agent to evict for a reserved place.
+ * The cap counts all four; a creation waits for a place and evicts an idle agent for it. Whoever is going to pin an
+ * agent reserves it first: see AgentPlaces.
+ *
+ * Listeners are told after each step, when the maps are as they should be: they may call back.
  */
 
-/** How long a newcomer waits for an evicted agent to close before it evicts another one. */
-const EVICT_ANOTHER_MS = 50;
-
-/** A creation under way and those who wait for it. */
-interface Creation<TConfig extends object, TContext> {
+/** A config with the text that tells it from others. */
+export interface KeyedConfig<TConfig extends object> {
+  readonly config: AgentConfig<TConfig>;
   readonly configKey: string;
-  readonly controller: AbortController;
-  readonly promise: Promise<SessionAgent<TConfig, TContext>>;
-  waiters: number;
 }
 
 export interface AgentPoolOptions<TConfig extends object, TContext> {
@@ -52,55 +53,48 @@ export interface AgentPoolOptions<TConfig extends object, TContext> {
   readonly emit: <K extends keyof AgentManagerEvents>(event: K, payload: AgentManagerEvents[K]) => void;
 }
 
-export interface PoolCounts {
-  readonly creating: number;
-  readonly busy: number;
-  readonly idle: number;
-  readonly closing: number;
-}
+/** How many agents have a place, by state. */
+export type PoolCounts = Readonly<Record<"creating" | "busy" | "idle" | "closing", number>>;
 
-export class AgentPool<TConfig extends object, TContext> implements DirectUse {
+export class AgentPool<TConfig extends object, TContext> implements CreationHost<TConfig, TContext> {
   readonly #options: AgentPoolOptions<TConfig, TContext>;
-  readonly #creating = new Map<string, Creation<TConfig, TContext>>();
   readonly #busy = new Map<string, SessionAgent<TConfig, TContext>>();
-  readonly #idle: LRUCache<string, SessionAgent<TConfig, TContext>>;
+  readonly #idle: IdleAgents<SessionAgent<TConfig, TContext>>;
   readonly #closing: ClosingAgents;
-  /** Which session an object was made for: one object for two sessions would mix them. */
-  readonly #madeFor = new WeakMap<object, string>();
   readonly #freeListeners = new Set<() => void>();
+  readonly #places: AgentPlaces;
+  readonly #creations: AgentCreations<TConfig, TContext>;
   #changed: Deferred<void> | undefined;
-  #reserved = 0;
-  #roomWaiters = 0;
   #closed = false;
 
   constructor(options: AgentPoolOptions<TConfig, TContext>) {
     this.#options = options;
+    this.#places = new AgentPlaces({ ...options, agents: () => this.#agents() });
     this.#closing = new ClosingAgents({
       ...options,
       onClosed: () => {
-        this.#notify();
+        this.notify();
       },
     });
-    this.#idle = new LRUCache({
+    this.#idle = new IdleAgents({
+      clock: options.clock,
       max: options.maxAgents,
-      ttl: options.agentTtlMs,
-      // Asked at every look, so that no timer of the cache's own is needed.
-      ttlResolution: 0,
-      perf: { now: () => options.clock.monotonic() },
-      dispose: (agent, _threadId, reason) => {
-        // Not on "evict", which is what `pop` reports: who pops an agent closes it, for a reason of its own.
-        if (reason === "expire") this.#startClosing(agent, "ttl");
-      },
+      ttlMs: options.agentTtlMs,
+      onExpired: (agent) => void this.#startClosing(agent, "ttl"),
+    });
+    this.#creations = new AgentCreations({
+      ...options,
+      places: this.#places,
+      maker: new AgentMaker({
+        ...options,
+        onGivenUp: (session, end) => void this.#closing.start(session, end, "create"),
+      }),
+      pool: this,
     });
   }
 
   get counts(): PoolCounts {
-    return {
-      creating: this.#creating.size,
-      busy: this.#busy.size,
-      idle: this.#idle.size,
-      closing: this.#closing.size,
-    };
+    return { ...this.#agents(), creating: this.#places.placed };
   }
 
   /** Tells when a place may have become free. */
@@ -109,23 +103,21 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
     return () => this.#freeListeners.delete(listener);
   }
 
-  /** Takes a place if one can be had without touching a busy agent; give it to `acquire` or back. */
+  /** Reserves an agent if one can be had without touching a busy one; give it to `acquire` or back. */
   reserve(): boolean {
-    if (this.#closed) return false;
-    if (this.#reserved + this.#busy.size + this.#closing.size >= this.#options.maxAgents) return false;
-    this.#reserved += 1;
-    return true;
+    return this.#places.reserve();
   }
 
-  /** Gives a reserved place back that somebody else may now have. */
+  /** Gives a reservation back that somebody else may now have. */
   unreserve(): void {
-    this.#reserved -= 1;
-    this.#notify();
+    this.#places.unreserve();
+    this.notify();
   }
 
-  /** Gives a reserved place back for which there was no use; nobody needs to be told. */
+  /** As {@link unreserve}, when there was no work to use it for: the listeners of `onFree` need not look for any. */
   cancelReservation(): void {
-    this.#reserved -= 1;
+    this.#places.unreserve();
+    this.#places.grantTurns();
   }
 
   /** The live agent of a session that is not being created or closed, without using it. */
@@ -133,13 +125,9 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
     return this.#busy.get(threadId) ?? this.#idle.peek(threadId);
   }
 
-  isBusy(threadId: string): boolean {
-    return this.#busy.has(threadId) || this.#creating.has(threadId);
-  }
-
   /**
-   * Gives the session's agent, pinned, made with this config. Takes over a place that the caller has reserved,
-   * in any outcome; `release` frees it.
+   * Gives the session's agent, pinned, made with this config. Takes over a reservation of the caller, whatever the
+   * outcome; `release` unpins it.
    *
    * @throws {AgentError} `AGENT_CREATE_FAILED` (or the factory's own AgentError), `CLOSED`; or the signal's reason.
    */
@@ -149,66 +137,79 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
     configKey: string,
     signal: AbortSignal,
   ): Promise<SessionAgent<TConfig, TContext>> {
-    let created = false;
+    const { threadId } = session;
     try {
       for (;;) {
         signal.throwIfAborted();
-        const agent = this.#takeIdle(session.threadId, configKey);
-        if (agent !== undefined) {
-          this.#busy.set(session.threadId, agent);
-          if (!created) this.#options.emit("agent:reused", { session: agent.session });
-          return agent;
+        if (this.#closed) throw closedError();
+        const idle = this.#takeIdle(threadId, configKey);
+        if (idle !== undefined) {
+          this.#busy.set(threadId, idle);
+          this.#options.emit("agent:reused", { session: idle.session });
+          return idle;
         }
-        const step = this.#nextStep(session, config, configKey);
-        created = !(step instanceof Promise);
-        await (step instanceof Promise ? untilAborted(step, signal) : this.#join(step, signal));
+        const ending = this.#ending(threadId, configKey);
+        if (ending !== undefined) {
+          await untilAborted(ending, signal);
+          continue;
+        }
+        const creation = this.#creations.get(threadId) ?? this.#creations.start(session, config, configKey);
+        const made = await creation.joinAsRun(signal);
+        if (made !== undefined) return made;
       }
     } finally {
       this.unreserve();
     }
   }
 
+  /** The live agent of a session, which is then the most recently used one. */
+  live(threadId: string): SessionAgent<TConfig, TContext> | undefined {
+    return this.#busy.get(threadId) ?? this.#idle.get(threadId);
+  }
+
   /**
-   * Gives the session's agent without pinning it, creating it if need be. An undefined config means: as it is,
-   * else `fallback`.
+   * Gives the session's agent without pinning it, creating it with this config if need be. Unless `exact`, one with
+   * another config will do. Waits up to `closeTimeoutMs` for a place that is being made free.
    *
    * @throws {AgentError} as `acquire`, and `CAPACITY_EXCEEDED` when all places are taken by busy agents;
    * `SESSION_BUSY` when another config is asked for during a run.
    */
   async get(
     session: SessionIdentity,
-    wanted: { config: AgentConfig<TConfig>; configKey: string } | undefined,
-    fallback: () => Promise<{ config: AgentConfig<TConfig>; configKey: string }>,
+    { config, configKey }: KeyedConfig<TConfig>,
+    exact: boolean,
   ): Promise<SessionAgent<TConfig, TContext>> {
-    const { threadId } = session;
-    // The common case first, in one step: a live agent.
-    let agent = this.#busy.get(threadId) ?? this.#idle.get(threadId);
-    if (agent !== undefined && (wanted === undefined || wanted.configKey === agent.configKey)) return agent;
-    const { config, configKey } = wanted ?? (await fallback());
-    await this.#reservePatiently(session);
+    const { threadId, sessionId } = session;
+    const fits = (other: string): boolean => !exact || other === configKey;
+    const deadline = this.#options.clock.monotonic() + this.#options.closeTimeoutMs;
+    let reserved = false;
     try {
       for (;;) {
-        agent = this.#busy.get(threadId);
-        if (agent !== undefined) {
-          if (wanted === undefined || agent.configKey === configKey) return agent;
-          throw new AgentError(
-            "SESSION_BUSY",
-            `Session "${session.sessionId}" has a run; its config cannot change now.`,
-            {
-              sessionId: session.sessionId,
-            },
-          );
+        if (this.#closed) throw closedError();
+        const agent = this.live(threadId);
+        if (agent !== undefined && fits(agent.configKey)) return agent;
+        const creation = this.#creations.get(threadId);
+        const joinable = creation !== undefined && fits(creation.configKey);
+        if (this.#busy.has(threadId) || (creation?.isForRun === true && !joinable)) {
+          const message = `Session "${sessionId}" has a run; its config cannot change now.`;
+          throw new AgentError("SESSION_BUSY", message, { sessionId });
         }
-        agent = this.#takeIdle(threadId, wanted === undefined ? undefined : configKey);
-        if (agent !== undefined) {
-          this.#idle.set(threadId, agent);
-          return agent;
+        const ending = this.#ending(threadId, joinable ? creation.configKey : configKey);
+        if (ending !== undefined) await ending;
+        else if (creation !== undefined) return await creation.join();
+        else if (!reserved) reserved = this.reserve() || (await this.#reserveSoon(session, deadline));
+        // Another config: out with it, now that there is a place for its successor.
+        else if (agent !== undefined) this.#takeIdle(threadId, configKey);
+        else {
+          const started = this.#creations.start(session, config, configKey);
+          // From here on the creation counts for itself.
+          this.#places.unreserve();
+          reserved = false;
+          return await started.join();
         }
-        const step = this.#nextStep(session, config, configKey);
-        await (step instanceof Promise ? step : this.#join(step, undefined));
       }
     } finally {
-      this.unreserve();
+      if (reserved) this.unreserve();
     }
   }
 
@@ -218,49 +219,46 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
     if (this.#busy.get(threadId) !== agent) return;
     this.#busy.delete(threadId);
     const reason = this.#closed ? "closed" : (discard ?? agent.discard);
-    if (reason !== undefined) this.#startClosing(agent, reason);
-    else this.#idle.set(threadId, agent);
-    this.#notify();
+    if (reason !== undefined) void this.#startClosing(agent, reason);
+    else this.#idle.add(agent);
+    this.notify();
   }
 
-  /** Closes a session's agent: at once if idle, after its run if busy. Says whether there was one. */
+  /**
+   * Closes a session's agent: at once if idle, after its run if busy, after its creation if it is being created.
+   * Says whether there was one.
+   */
   async remove(threadId: string, reason: EvictReason): Promise<boolean> {
-    const creation = this.#creating.get(threadId);
-    if (creation !== undefined) {
-      const agent = await creation.promise.catch(() => undefined);
-      if (agent === undefined) return false;
-    }
+    const creation = this.#creations.get(threadId);
+    if (creation !== undefined) await creation.settled();
     const busy = this.#busy.get(threadId);
     if (busy !== undefined) {
       busy.discard = reason;
       return true;
     }
-    const idle = this.#takeIdle(threadId, undefined);
-    if (idle !== undefined) this.#startClosing(idle, reason);
+    const idle = this.#idle.take(threadId);
+    if (idle !== undefined) void this.#startClosing(idle, reason);
     await this.#closing.of(threadId);
     return idle !== undefined;
   }
 
-  /** Closes the idle agents past their TTL; gives how many went. */
+  /** Gives how many idle agents were past their TTL. */
   async closeExpired(): Promise<number> {
-    const before = this.#idle.size;
-    this.#idle.purgeStale();
-    const count = before - this.#idle.size;
-    await this.#closing.settled();
-    return count;
+    const expired = this.#idle.takeExpired();
+    await Promise.all(expired.map((agent) => this.#startClosing(agent, "ttl")));
+    return expired.length;
   }
 
-  /** Closes up to `count` idle agents, the least recently used first. */
+  /** Gives how many idle agents there were, up to `count`. */
   async closeOldest(count: number): Promise<number> {
-    let closed = 0;
-    while (closed < count) {
-      const agent = this.#idle.pop();
+    const closing: Promise<void>[] = [];
+    while (closing.length < count) {
+      const agent = this.#idle.takeOldest();
       if (agent === undefined) break;
-      this.#startClosing(agent, "removed");
-      closed += 1;
+      closing.push(this.#startClosing(agent, "removed"));
     }
-    await this.#closing.settled();
-    return closed;
+    await Promise.all(closing);
+    return closing.length;
   }
 
   /** Waits up to `drainMs` for busy agents, then closes all. @throws {AggregateError} of what closing threw. */
@@ -269,252 +267,126 @@ export class AgentPool<TConfig extends object, TContext> implements DirectUse {
     this.#closing.takeErrors();
     const { clock } = this.#options;
     const deadline = clock.monotonic() + drainMs;
-    for (const creation of this.#creating.values()) creation.controller.abort(closedError());
-    while (this.#busy.size > 0) {
-      const left = deadline - clock.monotonic();
-      if (left <= 0) break;
+    this.#creations.abortAll(closedError());
+    this.#places.close();
+    for (let left = drainMs; this.#busy.size > 0 && left > 0; left = deadline - clock.monotonic()) {
       await withTimeLimit(this.#change(), left, clock);
     }
     for (const agent of [...this.#busy.values()]) {
       this.#busy.delete(agent.session.threadId);
-      this.#startClosing(agent, "closed");
+      void this.#startClosing(agent, "closed");
     }
-    for (let agent = this.#idle.pop(); agent !== undefined; agent = this.#idle.pop())
-      this.#startClosing(agent, "closed");
-    while (this.#creating.size > 0) {
-      await Promise.all(
-        [...this.#creating.values()].map((creation) => creation.promise.catch(() => undefined)),
-      );
+    for (let agent = this.#idle.takeOldest(); agent !== undefined; agent = this.#idle.takeOldest()) {
+      void this.#startClosing(agent, "closed");
     }
+    await this.#creations.settled();
     await this.#closing.settled();
-    this.#notify();
+    this.notify();
     const errors = this.#closing.takeErrors();
-    if (errors.length > 0)
+    if (errors.length > 0) {
       throw new AggregateError(errors, `${String(errors.length)} agents failed to close.`);
+    }
   }
 
-  checkDirectUse(session: SessionIdentity, agent: object): void {
-    if (this.#busy.has(session.threadId)) {
-      throw new AgentError("SESSION_BUSY", `Session "${session.sessionId}" has a run.`, {
-        sessionId: session.sessionId,
-      });
+  keep(agent: SessionAgent<TConfig, TContext>, pinned: boolean, durationMs: number): void {
+    const { session } = agent;
+    const closed = this.#closed;
+    if (!closed && pinned) this.#busy.set(session.threadId, agent);
+    else if (!closed) this.#idle.add(agent);
+    this.#options.emit("agent:created", { session, durationMs });
+    if (closed) void this.#startClosing(agent, "closed");
+  }
+
+  evictOldest(): "closing" | "gone" | undefined {
+    const oldest = this.#idle.takeOldest();
+    if (oldest === undefined) return undefined;
+    void this.#startClosing(oldest, "capacity");
+    return oldest.inner.close === undefined ? "gone" : "closing";
+  }
+
+  notify(): void {
+    this.#changed?.resolve();
+    this.#changed = undefined;
+    for (const listener of this.#freeListeners) listener();
+    this.#places.grantTurns();
+  }
+
+  checkDirectUse({ threadId, sessionId }: SessionIdentity, agent: object): void {
+    if (this.#busy.has(threadId)) {
+      throw new AgentError("SESSION_BUSY", `Session "${sessionId}" has a run.`, { sessionId });
     }
-    if (this.#idle.peek(session.threadId) !== agent) {
-      throw new AgentError(
-        "CLOSED",
-        `The agent of session "${session.sessionId}" has been closed; get it anew.`,
-        {
-          sessionId: session.sessionId,
-        },
-      );
+    if (this.#idle.peek(threadId) !== agent) {
+      const message = `The agent of session "${sessionId}" has been closed; get it anew.`;
+      throw new AgentError("CLOSED", message, { sessionId });
     }
   }
 
   beginDirectUse(session: SessionIdentity, agent: object): void {
     this.checkDirectUse(session, agent);
-    const live = this.#takeIdle(session.threadId, undefined);
+    // Pinned it cannot make room for a run that has been promised some.
+    if (!this.#places.isReservable) throw capacityExceeded(session);
+    const live = this.#idle.take(session.threadId);
     if (live === undefined) throw closedError();
     this.#busy.set(session.threadId, live);
   }
 
-  endDirectUse(session: SessionIdentity): void {
-    const agent = this.#busy.get(session.threadId);
-    if (agent !== undefined) this.release(agent);
+  endDirectUse(session: SessionIdentity, agent: object): void {
+    const busy = this.#busy.get(session.threadId);
+    if (busy !== undefined && busy === agent) this.release(busy);
+  }
+
+  #agents(): Omit<PoolCounts, "creating"> {
+    return { busy: this.#busy.size, idle: this.#idle.size, closing: this.#closing.size };
   }
 
   /** Takes an idle agent out of the cache; one of another config is closed instead. */
-  #takeIdle(threadId: string, configKey: string | undefined): SessionAgent<TConfig, TContext> | undefined {
-    // get() disposes of an agent past its TTL, which starts its closing.
-    const agent = this.#idle.get(threadId);
-    if (agent === undefined) return undefined;
-    this.#idle.delete(threadId);
-    if (configKey === undefined || agent.configKey === configKey) return agent;
-    this.#startClosing(agent, "config");
+  #takeIdle(threadId: string, configKey: string): SessionAgent<TConfig, TContext> | undefined {
+    const agent = this.#idle.take(threadId);
+    if (agent === undefined || agent.configKey === configKey) return agent;
+    void this.#startClosing(agent, "config");
     return undefined;
   }
 
-  /** What somebody who wants the agent has to wait for: a closing, a run, or a creation, started if there is none. */
-  #nextStep(
-    session: SessionIdentity,
-    config: AgentConfig<TConfig>,
-    configKey: string,
-  ): Promise<unknown> | Creation<TConfig, TContext> {
-    if (this.#closed) throw closedError();
-    const { threadId } = session;
-    const closing = this.#closing.of(threadId);
-    if (closing !== undefined) return closing;
+  /** What has to end before the session can have an agent of this config; undefined if nothing. */
+  #ending(threadId: string, configKey: string): Promise<void> | undefined {
     if (this.#busy.has(threadId)) return this.#change();
-    const creation = this.#creating.get(threadId);
-    if (creation === undefined) return this.#startCreating(session, config, configKey);
-    // Being made with another config, or given up by everybody: wait for its end, then look again.
-    if (creation.configKey !== configKey || creation.controller.signal.aborted) {
-      return creation.promise.then(
-        () => undefined,
-        () => undefined,
-      );
+    const creation = this.#creations.get(threadId);
+    // Being made with another config, or given up by everybody.
+    if (creation !== undefined && (creation.configKey !== configKey || creation.isAborted)) {
+      return creation.settled();
     }
-    return creation;
+    return this.#closing.of(threadId);
   }
 
-  /** Waits for a creation as one of its waiters; the last one to leave aborts it. */
-  async #join(creation: Creation<TConfig, TContext>, signal: AbortSignal | undefined): Promise<void> {
-    creation.waiters += 1;
-    try {
-      await untilAborted(creation.promise, signal);
-    } finally {
-      creation.waiters -= 1;
-      if (creation.waiters === 0)
-        creation.controller.abort(new AgentError("RUN_CANCELLED", "Nobody waits for the agent."));
-    }
+  /** Waits for a reservation. False when the time is over: the caller then looks a last time. */
+  #reserveSoon(session: SessionIdentity, deadline: number): Promise<boolean> {
+    const left = deadline - this.#options.clock.monotonic();
+    // What is reserved, created or closed may soon be free; a run may not.
+    if (left <= 0 || this.#busy.size >= this.#options.maxAgents) throw capacityExceeded(session);
+    return this.#places.awaitReservation(left);
   }
 
-  #startCreating(
-    session: SessionIdentity,
-    config: AgentConfig<TConfig>,
-    configKey: string,
-  ): Creation<TConfig, TContext> {
-    const controller = new AbortController();
-    const promise = this.#create(session, config, configKey, controller.signal);
-    const creation: Creation<TConfig, TContext> = { configKey, controller, promise, waiters: 0 };
-    this.#creating.set(session.threadId, creation);
-    promise.catch(() => undefined);
-    return creation;
-  }
-
-  async #create(
-    session: SessionIdentity,
-    config: AgentConfig<TConfig>,
-    configKey: string,
-    signal: AbortSignal,
-  ): Promise<SessionAgent<TConfig, TContext>> {
-    const { factory, checkpointer, runs, clock, createTimeoutMs, emit } = this.#options;
-    const { threadId, sessionId } = session;
-    const startedAt = clock.monotonic();
-    try {
-      // The map entry is set by the caller right after this first step.
-      await this.#room(signal);
-      const slot = new StateSlot(runs, threadId);
-      const context = new SessionContext(session, config, checkpointer, slot, signal);
-      const making = Promise.resolve().then(() => factory.create(context));
-      const made = await withTimeLimit(making, createTimeoutMs, clock, signal);
-      if (made.kind === "failed") throw made.error;
-      if (made.kind === "late") {
-        // It keeps its place until it has come and gone, but no longer than a closing agent would.
-        this.#closing.start(session, () => making.then((inner) => inner.close?.()));
-        signal.throwIfAborted();
-        throw new AgentError(
-          "AGENT_CREATE_FAILED",
-          `The agent took over ${String(createTimeoutMs)} ms to create.`,
-          {
-            sessionId,
-          },
-        );
-      }
-      const inner = made.value;
-      this.#checkMade(session, inner);
-      const agent = new SessionAgent(session, config, configKey, inner, slot, this);
-      if (signal.aborted) {
-        this.#startClosing(agent, this.#closed ? "closed" : "removed");
-        throw signal.reason;
-      }
-      this.#idle.set(threadId, agent);
-      emit("agent:created", { session, durationMs: clock.monotonic() - startedAt });
-      return agent;
-    } catch (error) {
-      if (signal.aborted && error === signal.reason) throw error;
-      const failure = isAgentError(error)
-        ? error
-        : new AgentError("AGENT_CREATE_FAILED", `The agent of session "${sessionId}" could not be created.`, {
-            sessionId,
-            cause: error,
-          });
-      emit("agent:failed", { session, phase: "create", error: failure });
-      throw failure;
-    } finally {
-      this.#creating.delete(threadId);
-      this.#notify();
-    }
-  }
-
-  #checkMade(session: SessionIdentity, inner: Agent<TContext>): void {
-    // A factory in plain JavaScript may return anything.
-    if (typeof (inner as Partial<Agent> | undefined)?.stream !== "function") {
-      throw new TypeError("Expected the factory to return an agent: an object with a `stream` method.");
-    }
-    const owner = this.#madeFor.get(inner);
-    if (owner !== undefined && owner !== session.threadId) {
-      throw new AgentError(
-        "AGENT_CREATE_FAILED",
-        `The factory returned one object for two sessions; make a new agent for session "${session.sessionId}".`,
-        { sessionId: session.sessionId },
-      );
-    }
-    this.#madeFor.set(inner, session.threadId);
-  }
-
-  /**
-   * Waits until there is room for one more. Evicts one idle agent, and another one each time that the wait for
-   * it grows long: an agent that hangs in its close must not hold up a newcomer while others would go at once.
-   */
-  async #room(signal: AbortSignal): Promise<void> {
-    const { maxAgents, clock } = this.#options;
-    let mayEvict = true;
-    this.#roomWaiters += 1;
-    try {
-      // Our own creation is not in the map yet at the first look; afterwards it is.
-      for (let own = 0; ;) {
-        const others = this.#creating.size - own - (this.#roomWaiters - 1);
-        if (others + this.#busy.size + this.#idle.size + this.#closing.size < maxAgents) return;
-        const oldest: SessionAgent<TConfig, TContext> | undefined = mayEvict ? this.#idle.pop() : undefined;
-        if (oldest !== undefined) this.#startClosing(oldest, "capacity");
-        mayEvict = oldest !== undefined && oldest.inner.close === undefined;
-        if (mayEvict) continue;
-        const waited = await withTimeLimit(this.#change(), EVICT_ANOTHER_MS, clock, signal);
-        signal.throwIfAborted();
-        own = 1;
-        mayEvict = waited.kind === "late";
-      }
-    } finally {
-      this.#roomWaiters -= 1;
-    }
-  }
-
-  async #reservePatiently(session: SessionIdentity): Promise<void> {
-    const { clock, closeTimeoutMs } = this.#options;
-    const deadline = clock.monotonic() + closeTimeoutMs;
-    while (!this.reserve()) {
-      if (this.#closed) throw closedError();
-      const left = deadline - clock.monotonic();
-      // A closing agent frees its place soon; a busy one may not.
-      if (this.#closing.size === 0 || left <= 0) {
-        throw new AgentError("CAPACITY_EXCEEDED", "All agents are busy; try again, or raise `maxAgents`.", {
-          sessionId: session.sessionId,
-        });
-      }
-      await withTimeLimit(this.#change(), left, clock);
-    }
-  }
-
-  /** Begins to close an agent that is in no map any more. */
-  #startClosing(agent: SessionAgent<TConfig, TContext>, reason: EvictReason): void {
-    const { session, inner } = agent;
+  /** Begins to close an agent that is in no map any more; resolves when it has gone. */
+  #startClosing({ session, inner }: SessionAgent<TConfig, TContext>, reason: EvictReason): Promise<void> {
+    const closing =
+      inner.close === undefined ? undefined : this.#closing.start(session, () => inner.close?.());
     this.#options.emit("agent:evicted", { session, reason });
-    if (inner.close === undefined) this.#notify();
-    else this.#closing.start(session, () => inner.close?.());
+    if (closing === undefined) this.notify();
+    return closing ?? Promise.resolve();
   }
 
   /** Resolves at the next change of any agent's state. */
   #change(): Promise<void> {
     return (this.#changed ??= deferred()).promise;
   }
-
-  #notify(): void {
-    this.#changed?.resolve();
-    this.#changed = undefined;
-    for (const listener of this.#freeListeners) listener();
-  }
 }
 
 function closedError(): AgentError {
   return new AgentError("CLOSED", "The agent manager has been closed.");
+}
+
+function capacityExceeded({ sessionId }: SessionIdentity): AgentError {
+  return new AgentError("CAPACITY_EXCEEDED", "All agents are busy; try again, or raise `maxAgents`.", {
+    sessionId,
+  });
 }

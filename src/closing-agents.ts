@@ -42,25 +42,30 @@ export class ClosingAgents {
     return this.#errors.splice(0);
   }
 
-  /** Calls `close`; a creation that is given up hands over what it still may become. */
-  start(session: SessionIdentity, close: () => unknown): void {
+  /**
+   * Calls `close`; resolves when it has ended or its time is over. A session has at most one agent that is going:
+   * nobody makes it a new one before. With `create` it is not an agent that goes but a creation that was given up.
+   */
+  start(session: SessionIdentity, close: () => unknown, phase: "close" | "create" = "close"): Promise<void> {
     const { clock, closeTimeoutMs, emit, onClosed } = this.#options;
     const { threadId, sessionId } = session;
     const work = Promise.resolve().then(close);
     const closing = withTimeLimit(work, closeTimeoutMs, clock).then((closed) => {
       if (this.#closing.get(threadId) === closing) this.#closing.delete(threadId);
       if (closed.kind !== "done") {
+        const what = phase === "close" ? "The agent" : "The creation, which was given up, of the agent";
         const message =
           closed.kind === "late"
-            ? `The agent of session "${sessionId}" did not close within ${String(closeTimeoutMs)} ms.`
+            ? `${what} of session "${sessionId}" did not ${phase === "close" ? "close" : "end"} within ${String(closeTimeoutMs)} ms.`
             : `The agent of session "${sessionId}" failed to close.`;
         const cause = closed.kind === "failed" ? closed.error : undefined;
         const error = new AgentError("AGENT_FAILED", message, { sessionId, cause });
         if (this.#errors.length < 100) this.#errors.push(error);
-        emit("agent:failed", { session, phase: "close", error });
+        emit("agent:failed", { session, phase: closed.kind === "late" ? phase : "close", error });
       }
       onClosed();
     });
     this.#closing.set(threadId, closing);
+    return closing;
   }
 }

@@ -62,8 +62,9 @@ export class SessionContext<TConfig extends object> implements AgentContext<TCon
 export interface DirectUse {
   /** @throws {AgentError} `SESSION_BUSY` during a run, `CLOSED` when the agent has gone. */
   checkDirectUse(session: SessionIdentity, agent: object): void;
+  /** @throws {AgentError} as `checkDirectUse`, and `CAPACITY_EXCEEDED`. */
   beginDirectUse(session: SessionIdentity, agent: object): void;
-  endDirectUse(session: SessionIdentity): void;
+  endDirectUse(session: SessionIdentity, agent: object): void;
 }
 
 /**
@@ -93,9 +94,10 @@ export class SessionAgent<TConfig extends object = object, TContext = unknown> i
   /**
    * Streams the inner agent outside any run, holding it busy meanwhile. It takes no lease: a store of this
    * library refuses its writes with `LEASE_LOST`, unless `options.lease` is that of a run. `ChatService.withAgent`
-   * gives one.
+   * gives one. An iteration that is begun has to be ended (`for await` does so), or the session stays busy.
    *
-   * @throws {AgentError} `SESSION_BUSY` during a run of the session; `CLOSED` when the agent has been closed.
+   * @throws {AgentError} `SESSION_BUSY` during a run of the session; `CLOSED` when the agent has been closed; from the
+   * iteration also `CAPACITY_EXCEEDED`, when all places are taken by agents that cannot be evicted.
    */
   stream(input: AgentInput, options: AgentRunOptions<TContext>): AsyncIterable<AgentEvent> {
     this.#pool.checkDirectUse(this.session, this);
@@ -108,7 +110,7 @@ export class SessionAgent<TConfig extends object = object, TContext = unknown> i
     try {
       yield* this.inner.stream(input, options);
     } finally {
-      this.#pool.endDirectUse(this.session);
+      this.#pool.endDirectUse(this.session, this);
     }
   }
 }
