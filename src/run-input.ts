@@ -1,5 +1,5 @@
 import type { AgentInput, Conversation, HistoryMessage, Turn, UserMessage } from "./agent.js";
-import { AgentError } from "./errors.js";
+import { AgentError, isAgentError } from "./errors.js";
 import type { Claim, Lease, RunRecord } from "./store/store.js";
 
 /** What a claimed run asks of its conversation before its agent starts. */
@@ -21,8 +21,29 @@ function unsupported(what: string, run: RunRecord): AgentError {
 
 /** Goes back to before the earliest of the turns that left anything. */
 async function undo(conversation: Conversation, turnIds: readonly string[], lease: Lease): Promise<void> {
-  const turn = (await conversation.turns()).find(({ turnId }) => turnIds.includes(turnId));
+  const turns = await conversation.turns();
+  const turn = turns.find(({ turnId }) => turnIds.includes(turnId));
   if (turn !== undefined) await conversation.restore(turn.before, lease);
+  else if (turns.length === 0) await requireTurns(conversation, turnIds, lease);
+}
+
+/**
+ * A conversation without any turn to go back to may be one that never keeps them: only its `restore` can tell. A
+ * turn left nothing to undo if that knows no such state.
+ *
+ * @throws {AgentError} `UNSUPPORTED`
+ */
+async function requireTurns(
+  conversation: Conversation,
+  [turnId = ""]: readonly string[],
+  lease: Lease,
+): Promise<void> {
+  if ((await conversation.history()).length === 0) return;
+  try {
+    await conversation.restore(turnId, lease);
+  } catch (error) {
+    if (!isAgentError(error) || error.code !== "FORK_POINT_GONE") throw error;
+  }
 }
 
 /**
@@ -58,6 +79,7 @@ async function goBack(
     if (messageId === undefined ? history.length === 0 : history.every(({ id }) => id !== messageId)) {
       throw new AgentError("MESSAGE_NOT_FOUND", `Session "${sessionId}" has no such message.`, { sessionId });
     }
+    if (turns.length === 0) await requireTurns(conversation, [run.turnId], lease);
     throw new AgentError("FORK_POINT_GONE", `Session "${sessionId}" can no longer go back to that message.`, {
       sessionId,
     });

@@ -289,7 +289,12 @@ export class Runner<TConfig extends object, TContext> {
     const { run, lease } = claim;
     const work = async (): Promise<void> => {
       const context = await contextOf(run);
-      const prepared = await prepareInput(agent.conversation, claim);
+      const prepared = await prepareInput(agent.conversation, claim).catch((error: unknown) => {
+        // What can never be undone must not fail every later run of the session too.
+        if (isAgentError(error) && ["UNSUPPORTED", "FORK_POINT_GONE"].includes(error.code))
+          progress.undone = true;
+        throw error;
+      });
       progress.undone = prepared.undone;
       signal.throwIfAborted();
       const { runId, turnId, attempt } = run;
