@@ -28,8 +28,8 @@ export type RunOutcome = "completed" | "interrupted" | "cancelled" | "failed";
 
 /**
  * What an agent emits while it works. Names follow the AI SDK's stream parts. Every event is plain JSON.
- * A `*-delta` comes only between its start and its end; `tool-input-available` may come again with other
- * input when a human edited the call.
+ * A `*-delta` comes only between its start and its end; `tool-input-available` may come again for
+ * one call: in the run that resumes it, and with other input when a human edited it.
  */
 export type AgentEvent =
   | { readonly type: "step-started"; readonly step: number }

@@ -8,7 +8,7 @@ import {
   type MemoryStore,
   type MemoryStoreOptions,
 } from "../../src/store/memory/memory-store.js";
-import { RUN_KEY, type Claim, type EventPage } from "../../src/store/store.js";
+import { RUN_KEY, type Claim, type EventPage, type Store } from "../../src/store/store.js";
 import { ManualClock } from "../../src/testing/manual-clock.js";
 import {
   answers,
@@ -332,4 +332,17 @@ describe("a memory store", () => {
     expect(() => memoryStore({ maxSession: 1 } as MemoryStoreOptions)).toThrow("Unknown option `maxSession`");
     expect(() => memoryStore({ maxSessions: Infinity, sessionTtlMs: Infinity })).not.toThrow();
   });
+});
+
+it("sweeps, closes and tells of drops when its parts are spread into another store", async () => {
+  build({ sessionTtlMs: 10 });
+  const spread: Store = { ...store };
+  const told: string[] = [];
+  spread.onDrop?.((session, reason) => told.push(`${session.sessionId}:${reason}`));
+  const { lease, run } = await begin("a");
+  await store.runs.finish(lease, run.runId, completion());
+  await clock.advance(10);
+  await spread.sweep?.();
+  expect(told).toEqual(["a:ttl"]);
+  expect(spread.close).toBeTypeOf("function");
 });

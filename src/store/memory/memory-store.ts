@@ -163,19 +163,21 @@ class WholeMemoryStore implements MemoryStore {
     return { sessions: this.runs.size, bytes: this.runs.bytes, eventBytes: this.events.bytes };
   }
 
-  async sweep(): Promise<void> {
+  // Properties and not methods, so that `{ ...memoryStore(), sessions }` has them too.
+
+  readonly sweep = async (): Promise<void> => {
     await this.runs.sweep({});
     while (this.#keepLimits(DROPS_PER_TURN) === DROPS_PER_TURN) {
       await new Promise((resolve) => setImmediate(resolve));
     }
-  }
+  };
 
-  close(): Promise<void> {
+  readonly close = (): Promise<void> => {
     this.#listeners.clear();
     return Promise.resolve();
-  }
+  };
 
-  onDrop(listener: (session: SessionIdentity, reason: DropReason) => void): () => void {
+  readonly onDrop = (listener: (session: SessionIdentity, reason: DropReason) => void): (() => void) => {
     // Wrapped, so that one function given twice is called twice and taken off once.
     const own = (session: SessionIdentity, reason: DropReason) => {
       listener(session, reason);
@@ -184,7 +186,7 @@ class WholeMemoryStore implements MemoryStore {
     return () => {
       this.#listeners.delete(own);
     };
-  }
+  };
 
   /**
    * Drops what is over the limits, least recently used first: all that is over the count or the bytes, and up to
