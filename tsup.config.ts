@@ -5,6 +5,9 @@ export default defineConfig({
   entry: {
     index: "src/index.ts",
     langgraph: "src/langgraph/index.ts",
+    http: "src/http/index.ts",
+    express: "src/express.ts",
+    next: "src/next.ts",
     testing: "src/testing/index.ts",
   },
   format: ["esm"],

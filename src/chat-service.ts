@@ -6,7 +6,7 @@ import {
   type SessionInfo,
   type SessionListing,
 } from "./admin.js";
-import type { Agent, AgentRunOptions } from "./agent.js";
+import type { Agent, AgentConfig, AgentRunOptions } from "./agent.js";
 import { internalsOf, type AgentManager } from "./agent-manager.js";
 import { Conversations, type HistoryPage } from "./conversations.js";
 import { AgentError } from "./errors.js";
@@ -55,6 +55,8 @@ export const CHAT_OPTION_KEYS = [
 /** A run as its store knows it. */
 export interface RunInfo {
   readonly runId: string;
+  /** The run that began this turn: another one if this run answers an interrupt. */
+  readonly turnId: string;
   readonly status: RunStatus;
   readonly createdAt: number;
   readonly startedAt?: number;
@@ -142,6 +144,11 @@ export class ChatService<
     this.#submissions = new Submissions(manager, this.#internals, this.#engine, options);
     this.#admin = new Admin(manager, this.#internals, this.#engine, this.#submissions);
     this.#schedule();
+  }
+
+  /** The config of a session that has set nothing. */
+  get defaultConfig(): AgentConfig<TConfig> {
+    return this.#internals.defaultConfig;
   }
 
   /**
@@ -255,6 +262,8 @@ export class ChatService<
         used.resolve(await use(agent, options));
       } catch (error) {
         used.reject(error);
+        // What was thrown because the run was stopped is no end of its own.
+        options.signal.throwIfAborted();
       }
     });
     const { outcome } = await run.result;
@@ -366,9 +375,10 @@ function runNotFound(session: SessionIdentity, runId: string | undefined): Agent
 }
 
 function toRunInfo(run: RunRecord): RunInfo {
-  const { runId, status, createdAt, startedAt, finishedAt, summary } = run;
+  const { runId, turnId, status, createdAt, startedAt, finishedAt, summary } = run;
   return {
     runId,
+    turnId,
     status,
     createdAt,
     ...(startedAt === undefined ? undefined : { startedAt }),

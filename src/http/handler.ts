@@ -1,0 +1,83 @@
+import { AgentError, type ChatService } from "../index.js";
+import { authenticate, checkSite, isAdmin, preflight, withCors, type Caller } from "./auth.js";
+import { errorResponse, HttpError, isServerFault } from "./errors.js";
+import { checkHttpOptions, type HttpHandlerOptions, type HttpSettings, type HttpUser } from "./options.js";
+import type { Access, WaitUntil } from "./route.js";
+import { matchRoute } from "./routes.js";
+
+/** What a host may add to one request. */
+export interface HttpCall {
+  /** Told of each run that the request starts, for hosts that stop when the answer has been sent. */
+  readonly waitUntil?: WaitUntil | undefined;
+}
+
+/** Answers requests; never rejects. */
+export interface HttpHandler {
+  (request: Request, call?: HttpCall): Promise<Response>;
+  /** Where its routes begin, without a slash at the end; an empty string for the root. */
+  readonly basePath: string;
+}
+
+/**
+ * Serves a chat service to front ends, as a function of a request, which any fetch host can mount; for Express and
+ * Next.js see `agent-sessions/express` and `agent-sessions/next`. It closes nothing: the service is the host's.
+ *
+ * Every session, run and message that a request can name is looked up under the user that `authenticate` gave;
+ * whatever belongs to somebody else is not found. Errors reach clients as a code and fixed text.
+ *
+ * @throws {TypeError | RangeError} for options that are wrong: above all, without `authenticate`.
+ */
+export function createHttpHandler<TConfig extends object, TContext, TUser extends HttpUser = HttpUser>(
+  chat: ChatService<TConfig, TContext>,
+  options: HttpHandlerOptions<TUser, TContext>,
+): HttpHandler {
+  // A caller in plain JavaScript may have swapped them.
+  if (typeof (chat as Partial<typeof chat> | undefined)?.follow !== "function") {
+    throw new TypeError("Expected `chat` to be a ChatService");
+  }
+  const settings = checkHttpOptions(options);
+  const handle = async (request: Request, call: HttpCall = {}): Promise<Response> => {
+    let response: Response;
+    try {
+      response = preflight(request, settings) ?? (await dispatch(chat, settings, request, call));
+    } catch (error) {
+      if (isServerFault(error)) settings.onError(error, request);
+      response = errorResponse(error);
+    }
+    return withCors(request, response, settings);
+  };
+  return Object.assign(handle, { basePath: settings.basePath });
+}
+
+async function dispatch<TConfig extends object, TContext, TUser extends HttpUser>(
+  chat: ChatService<TConfig, TContext>,
+  settings: HttpSettings<TUser, TContext>,
+  request: Request,
+  call: HttpCall,
+): Promise<Response> {
+  const url = new URL(request.url);
+  const { basePath } = settings;
+  if (!url.pathname.startsWith(`${basePath}/`)) throw new HttpError("ROUTE_NOT_FOUND");
+  const { route, params } = matchRoute(request.method, url.pathname.slice(basePath.length));
+  checkSite(request, settings);
+  const caller = await admit(route.access, request, settings);
+  const { waitUntil } = call;
+  return route.handle({ chat, settings, request, query: url.searchParams, params, caller, waitUntil });
+}
+
+/** Finds out who calls, and whether they may. @throws {AgentError} `UNAUTHENTICATED`, `FORBIDDEN` */
+async function admit<TUser extends HttpUser>(
+  access: Access,
+  request: Request,
+  settings: HttpSettings<TUser, unknown>,
+): Promise<Caller<TUser>> {
+  if (access === "public") {
+    // Anybody gets the bare answer, even while whoever says who they are is out of order.
+    return authenticate(request, settings).catch(() => ({ user: undefined, userId: undefined }));
+  }
+  const caller = await authenticate(request, settings);
+  if (access !== "admin") return caller;
+  if (caller.user === undefined) throw new AgentError("UNAUTHENTICATED", "The request has no user.");
+  if (!(await isAdmin(caller, request, settings))) throw new AgentError("FORBIDDEN", "The user is no admin.");
+  return caller;
+}

@@ -1,0 +1,43 @@
+import type { ChatService, SessionRef } from "../index.js";
+import type { Caller } from "./auth.js";
+import type { HttpSettings, HttpUser } from "./options.js";
+
+/** Promises that must be kept after the answer has been sent, as serverless hosts want to be told. */
+export type WaitUntil = (promise: Promise<unknown>) => void;
+
+/** All that a route works with. */
+export interface RouteContext<TConfig extends object, TContext, TUser extends HttpUser> {
+  readonly chat: ChatService<TConfig, TContext>;
+  readonly settings: HttpSettings<TUser, TContext>;
+  readonly request: Request;
+  readonly query: URLSearchParams;
+  /** The decoded `:name` segments of the path. */
+  readonly params: Readonly<Record<string, string>>;
+  readonly caller: Caller<TUser>;
+  readonly waitUntil: WaitUntil | undefined;
+}
+
+/** Who may use a route: anybody, a user (or an anonymous caller, where they are served), or an admin. */
+export type Access = "public" | "user" | "admin";
+
+export interface Route {
+  readonly method: "GET" | "POST" | "DELETE";
+  /** Under the base path; `:name` stands for one segment. */
+  readonly path: string;
+  readonly access: Access;
+  handle<TConfig extends object, TContext, TUser extends HttpUser>(
+    context: RouteContext<TConfig, TContext, TUser>,
+  ): Promise<Response>;
+}
+
+/** The session that an id of the path names: the caller's own. */
+export function sessionOf(context: {
+  readonly params: Readonly<Record<string, string>>;
+  readonly caller: Caller<HttpUser>;
+}): SessionRef {
+  return refOf(context.params["id"] ?? "", context.caller);
+}
+
+export function refOf(sessionId: string, { userId }: Caller<HttpUser>): SessionRef {
+  return userId === undefined ? { sessionId } : { sessionId, userId };
+}

@@ -1,0 +1,47 @@
+import type { AgentManagerStats, HistoryMessage, ServiceStats, SessionInfo } from "../index.js";
+import { TOOL_ERROR_TEXT } from "./errors.js";
+
+/*
+ * What the library's objects are in JSON over HTTP: snake_case, ISO times, seconds where the name has no unit.
+ */
+
+export function sessionRow(session: SessionInfo): object {
+  const { sessionId, userId, createdAt, lastUsedAt, state, provider, model } = session;
+  return {
+    user_id: userId ?? null,
+    session_id: sessionId,
+    created_at: new Date(createdAt).toISOString(),
+    last_used: new Date(lastUsedAt).toISOString(),
+    state,
+    provider: provider ?? null,
+    model: model ?? null,
+  };
+}
+
+export function agentsRow(stats: AgentManagerStats): object {
+  return {
+    total_agents: stats.totalAgents,
+    active_agents: stats.activeAgents,
+    idle_agents: stats.idleAgents,
+    closing_agents: stats.closingAgents,
+    max_agents: stats.maxAgents,
+    agent_ttl: stats.agentTtlMs / 1_000,
+  };
+}
+
+export function statsRow(stats: ServiceStats): object {
+  return { ...agentsRow(stats), active_runs: stats.activeRuns, sessions: stats.sessions };
+}
+
+export function historyRow(message: HistoryMessage, showToolErrors: boolean): object {
+  const { id, role, content, toolCalls, toolCallId, toolName, isError } = message;
+  return {
+    id,
+    role,
+    content: isError === true && !showToolErrors ? TOOL_ERROR_TEXT : content,
+    ...(toolCalls === undefined ? undefined : { tool_calls: toolCalls }),
+    ...(toolCallId === undefined ? undefined : { tool_call_id: toolCallId }),
+    ...(toolName === undefined ? undefined : { tool_name: toolName }),
+    ...(isError === undefined ? undefined : { is_error: isError }),
+  };
+}
