@@ -179,7 +179,12 @@ export class AgentManager<
     if (this.#closing !== undefined) throw closedError();
     const live = config === undefined ? this.#pool.live(identity.threadId) : undefined;
     return (
-      live ?? this.#pool.get(identity, await this.#configOf(identity, config ?? {}), config !== undefined)
+      live ??
+      this.#pool.get(
+        identity,
+        await this.#configOf(identity, config === undefined ? {} : config),
+        config !== undefined,
+      )
     );
   }
 
