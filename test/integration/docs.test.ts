@@ -1,0 +1,230 @@
+import { existsSync, readFileSync } from "node:fs";
+import { Server, type AddressInfo } from "node:net";
+import { format } from "node:util";
+import type { ChatCompletionRequest, FixtureResponse } from "@copilotkit/aimock";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { startProviderMock, type ProviderMock } from "../support/provider-mock.js";
+import {
+  brokenLinks,
+  readPages,
+  snippetsOf,
+  SnippetFolder,
+  STATED,
+  type Snippet,
+  type SnippetRequest,
+} from "../support/docs-snippets.js";
+
+const pages = readPages();
+const snippets = pages.flatMap(snippetsOf);
+
+/** What a run of a snippet left behind. */
+interface Played {
+  readonly output: string;
+  /** How many values its comments stated, all of them right. */
+  readonly stated: number;
+  readonly answer: { readonly status: number; readonly text: string } | undefined;
+}
+
+let folder: SnippetFolder;
+let mock: ProviderMock;
+const unhandled: unknown[] = [];
+const onUnhandled = (reason: unknown) => void unhandled.push(reason);
+
+/** Where the clients look for their providers by default. DeepSeek's has no variable that leads elsewhere. */
+const ADDRESSES: Readonly<Record<string, string>> = {
+  "https://api.openai.com/v1/": "/v1/",
+  "https://api.deepseek.com/": "/v1/",
+  "https://api.anthropic.com/": "/",
+};
+
+beforeAll(async () => {
+  folder = new SnippetFolder();
+  mock = await startProviderMock([{ match: { predicate: () => true }, response: answer, chunkSize: 6 }]);
+  process.on("unhandledRejection", onUnhandled);
+});
+
+afterAll(async () => {
+  process.off("unhandledRejection", onUnhandled);
+  await mock.stop();
+  folder.remove();
+});
+
+beforeEach(() => {
+  for (const provider of ["OPENAI", "DEEPSEEK", "ANTHROPIC"]) {
+    vi.stubEnv(`${provider}_API_KEY`, "a key of the test");
+    vi.stubEnv(`${provider}_BASE_URL`, undefined);
+  }
+  const direct = globalThis.fetch;
+  vi.stubGlobal("fetch", (input: string | URL | Request, init?: RequestInit) => {
+    const url = input instanceof Request ? input.url : String(input);
+    for (const [address, path] of Object.entries(ADDRESSES)) {
+      if (url.startsWith(address))
+        return direct(`${mock.server.url}${path}${url.slice(address.length)}`, init);
+    }
+    if (new URL(url).hostname !== "127.0.0.1") throw new Error(`The guide's code asked ${url}`);
+    return direct(input, init);
+  });
+});
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+/** What the stand-in says: a tool call where a tool of the guide fits, else some words. */
+function answer({ messages, tools = [] }: ChatCompletionRequest): FixtureResponse {
+  const last = messages.at(-1);
+  const said = typeof last?.content === "string" ? last.content : JSON.stringify(last?.content);
+  if (last?.role === "tool") return { content: `The tool said: ${said}` };
+  const called = tools.find((tool) => said.includes(tool.function.name));
+  const argument = /\d+/.test(said) ? '{"amount":5}' : '{"city":"Rome"}';
+  if (called !== undefined) return { toolCalls: [{ name: called.function.name, arguments: argument }] };
+  return { content: `The stand-in was told this: ${said}` };
+}
+
+async function play(snippet: Snippet): Promise<Played> {
+  const output: string[] = [];
+  const print = (...parts: unknown[]) => void output.push(`${format(...parts)}\n`);
+  vi.spyOn(console, "log").mockImplementation(print);
+  vi.spyOn(console, "error").mockImplementation(print);
+  vi.spyOn(process.stdout, "write").mockImplementation((text) => output.push(String(text)) > 0);
+  let stated = 0;
+  vi.stubGlobal(STATED, (actual: unknown, expected: unknown) => {
+    expect(actual, `what ${snippet.name} states`).toStrictEqual(expected);
+    stated += 1;
+  });
+  const signals = process.listeners("SIGTERM");
+  try {
+    const module = (await import(folder.executable(snippet))) as Record<string, unknown>;
+    const answered = snippet.asked && (await ask(module, snippet.asked));
+    await (module["chat"] as { close(): Promise<void> } | undefined)?.close();
+    return { output: output.join(""), stated, answer: answered };
+  } finally {
+    const own = process.listeners("SIGTERM").filter((listener) => !signals.includes(listener));
+    for (const listener of own) {
+      process.off("SIGTERM", listener);
+      listener("SIGTERM");
+    }
+    // Rejections are told of when the microtasks are done.
+    await new Promise((resolve) => setImmediate(resolve));
+    vi.restoreAllMocks();
+  }
+}
+
+async function ask(
+  module: Record<string, unknown>,
+  { method, path, body }: SnippetRequest,
+): Promise<{ status: number; text: string }> {
+  const init = {
+    method,
+    headers: { "content-type": "application/json" },
+    ...(body !== undefined && { body }),
+  };
+  const own = module[method] as ((request: Request) => Promise<Response>) | undefined;
+  const response =
+    own === undefined
+      ? await fetch(`http://127.0.0.1:${String(await listeningPort())}${path}`, init)
+      : await own(new Request(`http://127.0.0.1${path}`, init));
+  return { status: response.status, text: await response.text() };
+}
+
+/** The port of the server that a snippet started; the stand-in's own is another. */
+function listeningPort(): Promise<number> {
+  return vi.waitFor(() => {
+    // Undocumented, but without a documented twin.
+    const handles = (process as typeof process & { _getActiveHandles(): object[] })._getActiveHandles();
+    const ports = handles
+      .filter((handle) => handle instanceof Server)
+      .map((server) => (server.address() as AddressInfo).port)
+      .filter((port) => String(port) !== new URL(mock.server.url).port);
+    expect(ports).toHaveLength(1);
+    return ports[0]!;
+  });
+}
+
+describe("the code of the guide", () => {
+  test("has the types that a usual tsconfig asks for, and the check sees one that has not", () => {
+    const wrong: Snippet = {
+      ...snippets[0]!,
+      name: "wrong.md:1",
+      code: 'import { ChatService } from "agent-sessions";\nawait ChatService.create({ modle: 1 });\n',
+    };
+    const problems = folder.typeProblems([...snippets, wrong]);
+    expect(problems.get(wrong.name)?.[0]).toMatch(/^line 2: .*'modle' does not exist/s);
+    problems.delete(wrong.name);
+    expect(Object.fromEntries(problems)).toEqual({});
+  }, 120_000);
+
+  test.each(snippets.filter(({ notRun }) => notRun === undefined))(
+    "$name runs to its end",
+    async (snippet) => {
+      const before = mock.requests().length;
+      const { stated, answer: answered } = await play(snippet);
+      expect(unhandled).toEqual([]);
+      expect(stated).toBe([...snippet.code.matchAll(/; \/\/ ("|\d|true|false)/g)].length);
+      if (/\bprovider:/.test(snippet.code)) expect(mock.requests().length).toBeGreaterThan(before);
+      if (snippet.asked === undefined) return;
+      expect(answered?.status).toBe(200);
+      expect(answered?.text).toContain("The stand-in was told this");
+    },
+  );
+
+  test("is run but for what cannot be", () => {
+    expect(snippets.length).toBeGreaterThan(15);
+    expect(snippets.filter(({ notRun }) => notRun !== undefined).map(({ notRun }) => notRun)).toEqual([
+      "under node:test, in test/package",
+    ]);
+  });
+
+  test("shows the host's unit test that the package is tested with", () => {
+    const consumer = new URL("../package/consumers/node-test/chat.test.mjs", import.meta.url);
+    const testing = pages.find(({ path }) => path === "docs/testing.md");
+    expect(testing?.text).toContain(`\`\`\`ts\n${readFileSync(consumer, "utf8")}\`\`\``);
+  });
+});
+
+describe("a broken snippet fails", () => {
+  let count = 0;
+  const snippet = (code: string): Snippet => {
+    return { name: `broken.md:${String(++count)}`, code, notRun: undefined, asked: undefined };
+  };
+
+  test("when it throws", async () => {
+    const broken = snippet('import { AgentManager } from "agent-sessions";\nnew AgentManager({});\n');
+    await expect(play(broken)).rejects.toThrow(/Expected `factory`/);
+  });
+
+  test("when a value is not what its comment states", async () => {
+    await expect(play(snippet("console.log(1 + 1); // 3: nearly\n"))).rejects.toThrow(/expected 2/);
+    await expect(play(snippet('const { a } = { a: "b" }; // "c"\n'))).rejects.toThrow(/expected 'b'/);
+  });
+
+  test("when it imports what the package does not export", async () => {
+    await expect(play(snippet('import "agent-sessions/store";\n'))).rejects.toThrow(/no entry/);
+  });
+
+  test("when it leaves a rejection to nobody", async () => {
+    await play(snippet('void Promise.reject(new Error("nobody\'s"));\n'));
+    expect(unhandled.splice(0)).toEqual([new Error("nobody's")]);
+  });
+});
+
+describe("links", () => {
+  test.each(pages)("of $path lead somewhere", (page) => {
+    expect(brokenLinks(page)).toEqual([]);
+  });
+
+  test("of docs/architecture.md name files that are there", () => {
+    const { text = "" } = pages.find(({ path }) => path === "docs/architecture.md") ?? {};
+    const named = [...text.matchAll(/`([\w/-]+(?:\.ts|\/))`/g)].map(([, path = ""]) => path);
+    expect(named.length).toBeGreaterThan(5);
+    expect(named.filter((path) => !existsSync(new URL(`../../src/${path}`, import.meta.url)))).toEqual([]);
+  });
+
+  test("that lead nowhere are found", () => {
+    const text =
+      "# A b\n[1](#a-b) [2](#c) [3](runs.md#cancel) [4](runs.md#gone) [5](none.md) [6](https://x.test)";
+    expect(brokenLinks({ path: "docs/page.md", text })).toEqual(["#c", "runs.md#gone", "none.md"]);
+  });
+});
