@@ -15,12 +15,16 @@ export const MAX_ID_LENGTH = 200;
 
 const CONTROL_CHARACTER = /\p{Cc}/u;
 
+/** What most ids look like: nothing is wrong with them, and nothing to be encoded. */
+const PLAIN_ID = /^[A-Za-z0-9_-]{1,200}$/;
+
 /**
  * Checks a session, user or run id: 1 to 200 UTF-16 units, well-formed, no control characters, not `.` or `..`.
  *
  * @throws {AgentError} `INVALID_INPUT`
  */
 export function checkId(name: string, value: unknown): asserts value is string {
+  if (typeof value === "string" && PLAIN_ID.test(value)) return;
   const problem =
     typeof value !== "string"
       ? `a string, got ${value === null ? "null" : typeof value}`
@@ -36,6 +40,7 @@ export function checkId(name: string, value: unknown): asserts value is string {
 
 /** Percent-encodes ASCII outside [A-Za-z0-9_-]; all else stays, so that the longest pair fits a database key. */
 function encodePart(part: string): string {
+  if (PLAIN_ID.test(part)) return part;
   // eslint-disable-next-line no-control-regex
   return part.replace(/[\u0000-\u007f]/g, (char) =>
     /[A-Za-z0-9_-]/.test(char) ? char : `%${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
