@@ -18,10 +18,11 @@ import type { RunLedger } from "./store/store.js";
 /*
  * The agents of one process. Per session:
  *
- *            ┌──────────── for a run ───────────▶ busy ◀── acquire ──┐
- *   absent ──▶ creating                            └─── release ───▶ idle
- *      ▲         │   └──────── for getAgent alone ─────────────────▶  │
- *      └─ closed ◀─ nobody waits ──── closing ◀── ttl, capacity, config, remove
+ *   absent ──▶ creating ──for a run──▶ busy ──release──▶ idle ──acquire──▶ busy
+ *                    └──────for getAgent alone──────────▶ idle
+ *   creating ──nobody waits, or it takes too long──▶ closing (of what still comes) ──▶ absent
+ *   idle ──ttl, capacity, config, removed──▶ closing ──▶ absent
+ *   busy ──release of one that is to be discarded──▶ closing ──▶ absent
  *
  * - creating: the factory works; everybody who wants the agent waits for this one creation. A failed one is
  *   forgotten. When its last waiter leaves, its signal is aborted and what still comes of it is closed.
@@ -245,7 +246,10 @@ export class AgentPool<TConfig extends object, TContext> implements CreationHost
   /** Gives how many idle agents were past their TTL. */
   async closeExpired(): Promise<number> {
     const expired = this.#idle.takeExpired();
-    await Promise.all(expired.map((agent) => this.#startClosing(agent, "ttl")));
+    // All are closing before anybody is told: a listener may ask for any of them.
+    const closing = expired.map((agent) => this.#startClosing(agent));
+    for (const { session } of expired) this.#options.emit("agent:evicted", { session, reason: "ttl" });
+    await Promise.all(closing);
     return expired.length;
   }
 
@@ -366,11 +370,11 @@ export class AgentPool<TConfig extends object, TContext> implements CreationHost
     return this.#places.awaitReservation(left);
   }
 
-  /** Begins to close an agent that is in no map any more; resolves when it has gone. */
-  #startClosing({ session, inner }: SessionAgent<TConfig, TContext>, reason: EvictReason): Promise<void> {
+  /** Begins to close an agent that is in no map any more, and tells why; resolves when it has gone. */
+  #startClosing({ session, inner }: SessionAgent<TConfig, TContext>, reason?: EvictReason): Promise<void> {
     const closing =
       inner.close === undefined ? undefined : this.#closing.start(session, () => inner.close?.());
-    this.#options.emit("agent:evicted", { session, reason });
+    if (reason !== undefined) this.#options.emit("agent:evicted", { session, reason });
     if (closing === undefined) this.notify();
     return closing ?? Promise.resolve();
   }
