@@ -38,7 +38,7 @@ async function mailer(
       });
     },
     tools: [send],
-    middleware: [humanInTheLoopMiddleware({ interruptOn: { send: true } })],
+    middleware: [humanInTheLoopMiddleware({ interruptOn: { send: true } } as never)],
     ...options,
   });
   return { chat, sent, models };
@@ -282,7 +282,9 @@ describe("interrupt() of a graph", () => {
         .addNode("ask", async (_state, config) => {
           const answer: unknown = interrupt("well?");
           if (answer === "hang")
-            await new Promise((resolve) => config.signal?.addEventListener("abort", resolve));
+            await new Promise((resolve) => {
+              (config.signal as AbortSignal | undefined)?.addEventListener("abort", resolve);
+            });
           return { messages: [new AIMessage(String(answer))] };
         })
         .addEdge(START, "ask")

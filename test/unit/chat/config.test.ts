@@ -17,10 +17,10 @@ function telling(options: Parameters<typeof customChat>[1] = {}) {
         yield* say(JSON.stringify(context.config));
       })(context);
     },
-    { configKeys: ["tone"], defaultConfig: { provider: "openai", model: "small" }, ...options } as never,
+    { configKeys: ["tone"], defaultConfig: { provider: "openai", model: "small" }, ...options },
   );
   const ask = async (request: Partial<ChatRequest> = {}): Promise<unknown> =>
-    JSON.parse((await parts.chat.chat({ ...session, message: "x", ...request } as never).result).text);
+    JSON.parse((await parts.chat.chat({ ...session, message: "x", ...request }).result).text);
   return { ...parts, built, ask };
 }
 
@@ -94,7 +94,7 @@ describe("config of a session", () => {
 
   test("is refused by the host's own check, as INVALID_INPUT with the cause", async () => {
     const { chat, ask } = telling({
-      validateConfig: ({ model }: { model?: string }) => {
+      validateConfig: ({ model }) => {
         if (model === "gpt-5") throw new Error("too dear");
       },
     });
@@ -151,7 +151,7 @@ describe("bad input is told, and stores nothing", () => {
 
   test.each(requests)("%s", async (_what, request) => {
     const { chat, built } = telling({ maxMessageBytes: 1000 });
-    const run = chat.chat({ ...session, message: "x", ...request } as never);
+    const run = chat.chat({ ...session, message: "x", ...request });
     const error: unknown = await run.accepted.catch((refused: unknown) => refused);
     expect(error).toMatchObject({ code: "INVALID_INPUT" });
     // What to do stands in it, and nothing that the caller had put in.
@@ -210,7 +210,7 @@ describe("bad input is told, and stores nothing", () => {
     ["listSessions", (chat: ChatService) => chat.listSessions({ limit: 0 })],
   ] as const)("%s", async (_what, call) => {
     const { chat } = telling();
-    const wrong = await codeOf(Promise.resolve().then(() => call(chat as unknown as ChatService)));
+    const wrong = await codeOf(Promise.resolve().then((): unknown => call(chat as unknown as ChatService)));
     expect(["INVALID_INPUT", "RangeError"]).toContain(wrong);
   });
 });

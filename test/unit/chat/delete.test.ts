@@ -173,7 +173,7 @@ describe("deleteSession", () => {
     const store = memoryStore();
     const chat = await createChat({ model: new ScriptedChatModel(() => "hi"), store });
     await chat.chat({ ...session, message: "x" }).result;
-    const { deleteThread } = store.checkpointer;
+    const deleteThread = store.checkpointer.deleteThread.bind(store.checkpointer);
     store.checkpointer.deleteThread = () => Promise.reject(new Error("down"));
     await expect(chat.deleteSession(session)).rejects.toThrow("down");
     expect(await codeOf(chat.chat({ ...session, message: "y" }).accepted)).toBe("SESSION_NOT_FOUND");

@@ -115,7 +115,7 @@ describe("one session's slowness is its own", () => {
     const log: EventLog = {
       append: async (lease, runId, list) => {
         if (lease.threadId === "s.slow" && list.some(({ type }) => type === "text-start")) await opened;
-        events.append(lease, runId, list);
+        await events.append(lease, runId, list);
       },
       read: (...args) => events.read(...args),
       watch: (...args) => events.watch(...args),
@@ -184,9 +184,8 @@ describe("one session's slowness is its own", () => {
       chat.on(event, () => {
         throw new Error("listener");
       });
-      chat.on(event, async () => {
-        await Promise.reject(new Error("async listener"));
-      });
+      const rejecting: () => unknown = () => Promise.reject(new Error("async listener"));
+      chat.on(event, rejecting);
     }
     manager.on("agent:created", () => {
       throw new Error("listener");
@@ -235,7 +234,7 @@ describe("a part of the store that fails", () => {
 
   test("a directory that fails fails the run, frees the session and its place", async () => {
     const store = memoryStore();
-    const { save } = store.sessions;
+    const save = store.sessions.save.bind(store.sessions);
     const { chat, manager } = customChat(
       agents(async function* () {
         yield* say("hi");
