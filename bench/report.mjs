@@ -1,0 +1,91 @@
+/** Writes README.md from results.json: the tables hold what was measured, and nothing is typed by hand. */
+import { readFileSync, writeFileSync } from "node:fs";
+
+const at = (name) => new URL(name, import.meta.url);
+const { environment, results } = JSON.parse(readFileSync(at("results.json"), "utf8"));
+
+const ms = (value) => value.toFixed(2);
+const ratio = ({ median, low, high }) => `${median.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
+const whole = (value) => Math.round(value).toLocaleString("en-US");
+
+function table(head, rows) {
+  return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
+
+const turns = results["turn-overhead"];
+const { own, map } = results["idle-agents"];
+const imports = results["import-time"];
+
+writeFileSync(
+  at("README.md"),
+  `# Benchmarks
+
+\`npm run bench\` makes all of this anew; \`npm run bench -- --quick\` takes a look, \`npm run bench -- turn-overhead\` asks one
+question. Each question runs in a process of its own; contestants take turns, A B A B …, so that drift of the machine's
+speed hits all alike; medians are shown, and ratios with a 95 % interval. Absolute times depend on the machine: compare
+within a table only. The model answers at once, so that what is measured is everything but the model.
+
+Measured on ${environment.date} with \`npm run bench\`: Node ${environment.node}, @langchain/langgraph ${environment.langgraph},
+langchain ${environment.langchain}, @langchain/core ${environment.core}, ${environment.cpu}.
+
+## What does a turn cost over LangGraph itself?
+
+\`chat()\` read to its end, against the same agent's own \`graph.stream()\` on LangGraph's MemorySaver, one turn on a
+conversation of that many messages of 200 characters. "All modes": \`messages\`, \`updates\`, \`tools\`, \`custom\`, which is what it
+takes to get the same events; "few modes": \`updates\`, \`custom\`, which give no tokens.
+
+${table(
+  [
+    "messages",
+    "tokens",
+    "turns",
+    "ours, CPU ms",
+    "all modes, CPU ms",
+    "few modes, CPU ms",
+    "added CPU ms over all modes",
+    "over few modes",
+    "wall, ours to all modes",
+    "to few modes",
+  ],
+  turns.map((row) => [
+    row.messages,
+    row.tokens,
+    row.turns,
+    ms(row.ownCpuMs),
+    ms(row.allModesCpuMs),
+    ms(row.fewModesCpuMs),
+    ms(row.addedCpuOverAllModesMs),
+    ms(row.addedCpuOverFewModesMs),
+    ratio(row.wallToAllModes),
+    ratio(row.wallToFewModes),
+  ]),
+)}
+
+## What does an idle agent cost?
+
+One turn in each of ${whole(own.agents)} sessions, then the agents are closed and the conversations kept; against a \`Map\` of
+\`createAgent\` per session on one shared model.
+
+${table(
+  ["", "agents", "bytes each"],
+  [
+    ["idle agent of the LangGraph factory", whole(own.closed), whole(own.bytesPerIdleAgent)],
+    [
+      "whole session: agent, conversation of one turn, ledger, directory",
+      whole(own.closed),
+      whole(own.bytesPerSession),
+    ],
+    ["a map of `createAgent`", whole(map.agents), whole(map.bytesPerAgent)],
+  ],
+)}
+
+\`getAgent\` of a live session: ${whole(own.getAgentPerSecond)} a second.
+
+## How long does the import take?
+
+${table(
+  ["module", "ms, median of fresh processes"],
+  Object.entries(imports).map(([name, value]) => [`\`${name}\``, ms(value)]),
+)}
+`,
+);
