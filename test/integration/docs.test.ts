@@ -3,6 +3,7 @@ import { Server, type AddressInfo } from "node:net";
 import { format } from "node:util";
 import type { ChatCompletionRequest, FixtureResponse } from "@copilotkit/aimock";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { ChatService } from "../../src/index.js";
 import { startProviderMock, type ProviderMock } from "../support/provider-mock.js";
 import {
   brokenLinks,
@@ -83,6 +84,12 @@ function answer({ messages, tools = [] }: ChatCompletionRequest): FixtureRespons
   return { content: `The stand-in was told this: ${said}` };
 }
 
+/** A plain answer as it is, an event stream by its deltas. */
+function textOf(body: string): string {
+  const deltas = [...body.matchAll(/"delta":("(?:[^"\\]|\\.)*")/g)];
+  return deltas.length === 0 ? body : deltas.map(([, delta = '""']) => JSON.parse(delta) as string).join("");
+}
+
 async function play(snippet: Snippet): Promise<Played> {
   const output: string[] = [];
   const print = (...parts: unknown[]) => void output.push(`${format(...parts)}\n`);
@@ -98,7 +105,6 @@ async function play(snippet: Snippet): Promise<Played> {
   try {
     const module = (await import(folder.executable(snippet))) as Record<string, unknown>;
     const answered = snippet.asked && (await ask(module, snippet.asked));
-    await (module["chat"] as { close(): Promise<void> } | undefined)?.close();
     return { output: output.join(""), stated, answer: answered };
   } finally {
     const own = process.listeners("SIGTERM").filter((listener) => !signals.includes(listener));
@@ -106,10 +112,19 @@ async function play(snippet: Snippet): Promise<Played> {
       process.off("SIGTERM", listener);
       listener("SIGTERM");
     }
+    await closeKept();
     // Rejections are told of when the microtasks are done.
     await new Promise((resolve) => setImmediate(resolve));
     vi.restoreAllMocks();
   }
+}
+
+/** Services that a Next route keeps for as long as its process lives. */
+async function closeKept(): Promise<void> {
+  const holder = globalThis as unknown as Record<symbol, Map<string, Promise<ChatService>> | undefined>;
+  const kept = holder[Symbol.for("agent-sessions.next")];
+  for (const service of kept?.values() ?? []) await (await service).close();
+  kept?.clear();
 }
 
 async function ask(
@@ -118,7 +133,7 @@ async function ask(
 ): Promise<{ status: number; text: string }> {
   const init = {
     method,
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", authorization: "Bearer adas-token" },
     ...(body !== undefined && { body }),
   };
   const own = module[method] as ((request: Request) => Promise<Response>) | undefined;
@@ -166,7 +181,7 @@ describe("the code of the guide", () => {
       if (/\bprovider:/.test(snippet.code)) expect(mock.requests().length).toBeGreaterThan(before);
       if (snippet.asked === undefined) return;
       expect(answered?.status).toBe(200);
-      expect(answered?.text).toContain("The stand-in was told this");
+      expect(textOf(answered?.text ?? "")).toContain("The stand-in was told this");
     },
   );
 

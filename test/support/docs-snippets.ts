@@ -6,7 +6,7 @@
  *   <!-- not run: why -->                      type-checked only
  *   <!-- asked: POST /chat {"a":"json body"} -->  when the module has been run it is asked this, over HTTP if it
  *                                              listens, else through its export of the method's name
- * What a module exports under the name `chat` is closed for it; a module that listens is told SIGTERM.
+ * Requests come with the token "adas-token". A module that waits for SIGTERM is told so when it has run.
  */
 import {
   existsSync,
