@@ -2,15 +2,37 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { MANAGER_OPTION_KEYS } from "../../src/agent-manager.js";
 import { CHAT_OPTION_KEYS } from "../../src/chat-service.js";
-import { defaults, memoryStoreDefaults, optionsFromEnv } from "../../src/index.js";
+import { createHttpHandler, httpDefaults, type HttpHandlerOptions } from "../../src/http/index.js";
+import {
+  defaults,
+  memoryStore,
+  memoryStoreDefaults,
+  optionsFromEnv,
+  type ChatService,
+} from "../../src/index.js";
+import { createLangGraphFactory, langGraphDefaults } from "../../src/langgraph/index.js";
 
 const text = readFileSync(new URL("../../docs/configuration.md", import.meta.url), "utf8");
 
-/** The rows of the table under a heading: option and default as they stand there. */
+/** The rows of the table under a heading: option and default as they stand there. Some rows name several options. */
 function table(heading: string): Map<string, string> {
   const section = text.split(`\n## ${heading}\n`)[1]?.split("\n## ")[0] ?? "";
-  const rows = [...section.matchAll(/^\| `(\w+)` \| (.+?) \|/gm)];
-  return new Map(rows.map(([, name = "", value = ""]) => [name, value.replaceAll('"', "")]));
+  const rows = [...section.matchAll(/^\| (`\w+`(?:, `\w+`)*) \| (.+?) \|/gm)];
+  return new Map(
+    rows.flatMap(([, names = "", value = ""]) =>
+      [...names.matchAll(/\w+/g)].map(([name]) => [name, value.replaceAll('"', "")] as const),
+    ),
+  );
+}
+
+/** What a function takes, as it says itself when it is given something else. */
+function knownOptions(make: (options: object) => unknown): string[] {
+  try {
+    make({ unheardOf: true });
+  } catch (error) {
+    return /Known: ([\w, ]+)/.exec((error as Error).message)?.[1]?.split(", ") ?? [];
+  }
+  return [];
 }
 
 function numbersOf(rows: Map<string, string>): Record<string, string> {
@@ -37,10 +59,32 @@ describe("docs/configuration.md", () => {
     expect(text).toContain(`wait ${String(defaults.drainMs)} by default`);
   });
 
-  test("gives every default of memoryStore", () => {
-    expect(numbersOf(table("memoryStore"))).toMatchObject(
-      asText(memoryStoreDefaults, Object.keys(memoryStoreDefaults)),
-    );
+  test("names every option of memoryStore with its default", () => {
+    const rows = table("memoryStore");
+    expect([...rows.keys()].sort()).toEqual(knownOptions(memoryStore).sort());
+    expect(numbersOf(rows)).toMatchObject(asText(memoryStoreDefaults, Object.keys(memoryStoreDefaults)));
+  });
+
+  test("names every option of the LangGraph factory", () => {
+    const rows = table("LangGraph factory");
+    const known = [
+      ...knownOptions(createLangGraphFactory),
+      ...knownOptions((options) => createLangGraphFactory({ ...options, graph: () => ({}) as never })),
+    ];
+    // The clock comes from the manager's options.
+    const named = new Set(known.filter((name) => name !== "clock"));
+    expect([...rows.keys()].sort()).toEqual([...named].sort());
+    expect(numbersOf(rows)).toEqual(asText(langGraphDefaults, Object.keys(langGraphDefaults)));
+  });
+
+  test("names every option of the HTTP handler with its default", () => {
+    const rows = table("createHttpHandler");
+    // As much of a service as is looked at before the options are.
+    const chat = { follow: () => undefined } as unknown as ChatService;
+    const known = knownOptions((options) => createHttpHandler(chat, options as HttpHandlerOptions));
+    expect([...rows.keys()].sort()).toEqual(known.sort());
+    expect(numbersOf(rows)).toEqual(asText(httpDefaults, ["maxBodyBytes", "heartbeatMs"]));
+    expect(rows.get("basePath")).toBe(httpDefaults.basePath);
   });
 
   test("gives the environment's defaults", () => {
