@@ -1,11 +1,10 @@
-import { AgentError } from "../index.js";
-import { HttpError } from "./errors.js";
+import { HttpError, RequestError } from "./errors.js";
 import { isObject } from "./protocols/approvals.js";
 
 const JSON_TYPES = /^(application\/(?:[\w.+-]+\+)?json|text\/plain)\s*(?:;|$)/i;
 
-function invalid(message: string): AgentError {
-  return new AgentError("INVALID_INPUT", message);
+function invalid(message: string): RequestError {
+  return new RequestError(message);
 }
 
 /**

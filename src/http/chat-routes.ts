@@ -272,7 +272,15 @@ const stop: Route = {
   async handle(context) {
     const { chat: service, settings, request } = context;
     const body = await readJsonObject(request, settings.maxBodyBytes, true);
-    const run = await service.cancel({ ...sessionOf(context), runId: optionalString(body, "run_id") });
+    const session = sessionOf(context);
+    const run = await service
+      .cancel({ ...session, runId: optionalString(body, "run_id") })
+      .catch(async (error: unknown) => {
+        // What was to be stopped may just have ended by itself.
+        const last = hasCode(error, "RUN_NOT_FOUND") ? await service.getRun(session) : undefined;
+        if (last === undefined || body["run_id"] !== undefined) throw error;
+        return last;
+      });
     return jsonResponse({ run_id: run.runId, status: run.status });
   },
 };

@@ -1,4 +1,4 @@
-import { errorTraits, isAgentError, type AgentErrorCode, type ErrorInfo } from "../index.js";
+import { AgentError, errorTraits, isAgentError, type AgentErrorCode, type ErrorInfo } from "../index.js";
 
 /** What only HTTP can refuse, with its status. */
 const httpTraits = {
@@ -79,6 +79,13 @@ export class HttpError extends Error {
   }
 }
 
+/** A request whose form is wrong. The message is ours, fixed, and safe to show. */
+export class RequestError extends AgentError {
+  constructor(message: string) {
+    super("INVALID_INPUT", message);
+  }
+}
+
 function traitsOf(code: HttpErrorCode): { readonly status: number; readonly retryable: boolean } {
   return code in httpTraits
     ? httpTraits[code as keyof typeof httpTraits]
@@ -105,6 +112,7 @@ export function maskErrorInfo({ code, retryable, retryAfterMs }: ErrorInfo): Cli
 export function maskError(error: unknown): ClientError {
   if (error instanceof HttpError)
     return { code: error.code, message: error.message, retryable: traitsOf(error.code).retryable };
+  if (error instanceof RequestError) return { code: error.code, message: error.message, retryable: false };
   if (isAgentError(error)) return maskErrorInfo(error);
   return { code: "INTERNAL", message: clientTexts.INTERNAL, retryable: false };
 }

@@ -33,10 +33,7 @@ type MakeClient = (url: string, threadId: string) => Client;
 
 const versions: [string, MakeClient][] = [
   ["@ag-ui/client 1.0.0", (url, threadId) => new Agent1({ url, threadId, headers: bearer("ann") })],
-  [
-    "@ag-ui/client 0.0.59",
-    (url, threadId) => new Agent0({ url, threadId, headers: bearer("ann") }) as unknown as Client,
-  ],
+  ["@ag-ui/client 0.0.59", (url, threadId) => new Agent0({ url, threadId, headers: bearer("ann") })],
 ];
 
 async function base(script: Script, options: TestOptions = {}): Promise<string> {

@@ -1,4 +1,5 @@
-import { AgentError, type Answers, type ContentBlock, type JsonObject, type JsonValue } from "../../index.js";
+import { type Answers, type ContentBlock, type JsonObject, type JsonValue } from "../../index.js";
+import { RequestError } from "../errors.js";
 import {
   answersOf,
   interruptOfInputId,
@@ -24,8 +25,8 @@ export interface AgUiRequest {
   readonly toolCalls: readonly ShownToolCall[];
 }
 
-function invalid(message: string): AgentError {
-  return new AgentError("INVALID_INPUT", message);
+function invalid(message: string): RequestError {
+  return new RequestError(message);
 }
 
 /**

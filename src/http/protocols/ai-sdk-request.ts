@@ -1,4 +1,5 @@
-import { AgentError, type Answers, type ContentBlock, type JsonValue } from "../../index.js";
+import { type Answers, type ContentBlock, type JsonValue } from "../../index.js";
+import { RequestError } from "../errors.js";
 import { answersOf, isObject, type ApprovalAnswer, type ShownToolCall } from "./approvals.js";
 import { isUiMessage, type UiPart } from "./ai-sdk-history.js";
 
@@ -23,8 +24,8 @@ export interface UserInput {
   readonly content: string | readonly ContentBlock[];
 }
 
-function invalid(message: string): AgentError {
-  return new AgentError("INVALID_INPUT", message);
+function invalid(message: string): RequestError {
+  return new RequestError(message);
 }
 
 /**

@@ -1,4 +1,5 @@
-import { AgentError, type Answers, type Interrupt, type JsonObject, type JsonValue } from "../../index.js";
+import type { Answers, Interrupt, JsonObject, JsonValue } from "../../index.js";
+import { RequestError } from "../errors.js";
 
 /*
  * An approval interrupt asks about one or more actions at once and wants one answer with a decision for each. The
@@ -84,7 +85,7 @@ export function answersOf(approvals: readonly ApprovalAnswer[]): Answers {
     const interruptId = match?.[1];
     const index = Number(match?.[2]);
     if (interruptId === undefined || index >= MAX_ACTIONS) {
-      throw new AgentError("INVALID_INPUT", "Expected the id of an approval as it was sent.");
+      throw new RequestError("Expected the id of an approval as it was sent.");
     }
     let list = decisions.get(interruptId);
     if (list === undefined) decisions.set(interruptId, (list = []));
@@ -93,10 +94,7 @@ export function answersOf(approvals: readonly ApprovalAnswer[]): Answers {
   for (const list of decisions.values()) {
     // A hole reads as undefined.
     if (Array.from(list).includes(undefined as unknown as JsonValue)) {
-      throw new AgentError(
-        "INVALID_INPUT",
-        "Expected a decision for every action that was asked about at once.",
-      );
+      throw new RequestError("Expected a decision for every action that was asked about at once.");
     }
   }
   return Object.fromEntries([...decisions].map(([id, list]) => [id, { decisions: list }]));
