@@ -188,7 +188,8 @@ export class ChatService<
 
   /**
    * Reads a run's events after number `after` (0, all of them), from any process, to its end. Without a run id:
-   * the running run, else the oldest queued one, else the last that is kept.
+   * the running run, else the interrupted one that waits for answers, else the oldest queued one, else the last that is
+   * kept.
    *
    * The iteration throws `RUN_NOT_FOUND`, `EVENTS_TRIMMED` (begin again from the history), or the signal's reason.
    */

@@ -80,8 +80,8 @@ export interface AgentOptions<TContext = unknown> extends CommonOptions {
   /** The shape of the per-run context, as zod object. */
   readonly contextSchema?: object | undefined;
   readonly responseFormat?: unknown;
-  /** LangGraph's long-term store. */
-  readonly store?: object | undefined;
+  /** What `createAgent` calls `store`: LangGraph's long-term memory across conversations. */
+  readonly longTermStore?: object | undefined;
   readonly name?: string | undefined;
   /** The most model clients that are kept. @defaultValue 1000 */
   readonly maxModels?: number | undefined;
@@ -112,7 +112,7 @@ const AGENT_KEYS = [
   "stateSchema",
   "contextSchema",
   "responseFormat",
-  "store",
+  "longTermStore",
   "name",
   "maxModels",
 ];
@@ -255,7 +255,7 @@ class LangGraphFactory<TContext> implements AgentFactory<LangGraphConfig, TConte
     const { checkpointer } = context;
     if (this.#graph !== undefined)
       return withCheckpointer(await forAgent(this.#graph, context), checkpointer);
-    const { model, stateSchema, contextSchema, responseFormat, store, name } = this.#options;
+    const { model, stateSchema, contextSchema, responseFormat, longTermStore, name } = this.#options;
     const parts: AgentParts = {
       model: isChatModel(model) ? model : undefined,
       tools: await forAgent(this.#options.tools, context),
@@ -264,7 +264,7 @@ class LangGraphFactory<TContext> implements AgentFactory<LangGraphConfig, TConte
       stateSchema,
       contextSchema,
       responseFormat,
-      store,
+      store: longTermStore,
       name,
     };
     return withCheckpointer(await buildAgentGraph(parts, this.models, checkpointer), checkpointer);

@@ -195,7 +195,7 @@ export interface RunLedger {
   cancel(threadId: string, runId?: string): Promise<RunRecord | undefined>;
 
   get(threadId: string, runId: string): Promise<RunRecord | undefined>;
-  /** The running run, else the oldest queued one, else the last that is retained. */
+  /** The running run, else the parked one, else the oldest queued one, else the last that is retained. */
   current(threadId: string): Promise<RunRecord | undefined>;
   session(threadId: string): Promise<LedgerSession | undefined>;
 

@@ -563,18 +563,18 @@ describe("cancel", () => {
 });
 
 describe("current", () => {
-  it("is the running run, else the oldest that waits, else the parked, else the last finished", async () => {
+  it("is the running run, else the parked, else the oldest that waits, else the last finished", async () => {
     expect(await ledger.current(thread)).toBeUndefined();
     await submit("a");
     await submit("b");
+    await submit("c");
     const running = await claim();
     expect(await ledger.current(thread)).toMatchObject({ runId: "a" });
     await finish(running);
-    expect(await ledger.current(thread)).toMatchObject({ runId: "b" });
+    expect(await ledger.current(thread)).toMatchObject({ runId: "b", status: "queued" });
     await finish(await claim(), interrupted("i"));
     expect(await ledger.current(thread)).toMatchObject({ runId: "b", status: "interrupted" });
     await ledger.cancel(thread);
-    await submit("c");
     await finish(await claim());
     expect(await ledger.current(thread)).toMatchObject({ runId: "c" });
   });

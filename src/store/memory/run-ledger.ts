@@ -249,7 +249,7 @@ export class MemoryRunLedger implements RunLedger {
 
   current(threadId: string): Promise<RunRecord | undefined> {
     const session = this.#state.sessions.get(threadId);
-    const run = session?.running ?? session?.queue?.first ?? session?.parked ?? session?.newestRetained;
+    const run = session?.running ?? session?.parked ?? session?.queue?.first ?? session?.newestRetained;
     return Promise.resolve(run?.record);
   }
 
