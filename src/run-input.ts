@@ -46,16 +46,10 @@ async function requireTurns(
   }
 }
 
-/**
- * The message that a turn began with: under the run's id unless the caller named it, else the last user message
- * before the first answer (a summary of earlier turns, which is a user message too, goes before it).
- */
+/** The message that a turn began with: under the run's id unless the caller named it, else its first user message. */
 function messageOf(turn: Turn, history: readonly HistoryMessage[]): UserMessage | undefined {
   const own = history.filter(({ id }) => turn.messageIds.includes(id));
-  const answer = own.findIndex(({ role }) => role === "assistant");
-  const message =
-    own.find(({ id }) => id === turn.turnId) ??
-    (answer < 0 ? own : own.slice(0, answer)).findLast(({ role }) => role === "user");
+  const message = own.find(({ id }) => id === turn.turnId) ?? own.find(({ role }) => role === "user");
   return message === undefined ? undefined : { id: message.id, content: message.content };
 }
 
