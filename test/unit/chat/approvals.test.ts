@@ -38,7 +38,7 @@ async function mailer(
       });
     },
     tools: [send],
-    middleware: [humanInTheLoopMiddleware({ interruptOn: { send: true } } as never)],
+    middleware: [humanInTheLoopMiddleware({ interruptOn: { send: true } })],
     ...options,
   });
   return { chat, sent, models };
