@@ -48,8 +48,8 @@ async function requireTurns(
 
 /** The message that a turn began with: under the run's id unless the caller named it, else its first user message. */
 function messageOf(turn: Turn, history: readonly HistoryMessage[]): UserMessage | undefined {
-  const own = history.filter(({ id }) => turn.messageIds.includes(id));
-  const message = own.find(({ id }) => id === turn.turnId) ?? own.find(({ role }) => role === "user");
+  const own = history.filter(({ id, role }) => role === "user" && turn.messageIds.includes(id));
+  const message = own.find(({ id }) => id === turn.turnId) ?? own[0];
   return message === undefined ? undefined : { id: message.id, content: message.content };
 }
 

@@ -64,9 +64,17 @@ function hasReasoning(message: BaseMessage): boolean {
   return typeof reasoning === "string" && reasoning !== "";
 }
 
+/**
+ * Nobody said it: `summarizationMiddleware` puts its summary in as a human message, under the id of the first
+ * message that it stands for. As the user's words it would be shown, and given again by a regenerate.
+ */
+function isSummary(message: BaseMessage): boolean {
+  return (message.additional_kwargs as Record<string, unknown> | undefined)?.["lc_source"] === "summarization";
+}
+
 /** One message in neutral form. */
 export function toHistoryMessage(message: BaseMessage): HistoryMessage {
-  const role = ROLES[message.type] ?? "assistant";
+  const role = isSummary(message) ? "system" : (ROLES[message.type] ?? "assistant");
   const history: { -readonly [Key in keyof HistoryMessage]: HistoryMessage[Key] } = {
     id: message.id ?? "",
     role,

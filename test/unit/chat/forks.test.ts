@@ -140,7 +140,6 @@ describe("summarisation that rewrites the list", () => {
           model: new ScriptedChatModel(() => "SUMMARY"),
           trigger: { messages: 6 },
           keep: { messages: 3 },
-          // The array's type takes the middleware's own away.
         }),
       ],
     });
@@ -165,6 +164,18 @@ describe("summarisation that rewrites the list", () => {
     await wait.accepted;
     await chat.chat({ ...session, message: "x", onBusy: "rollback" }).result;
     expect(before).toContain("a");
+  });
+
+  test("the summary is nobody's words: not shown as the user's, not given again", async () => {
+    const chat = await summarising();
+    await talk(chat, "a", "b", "c", "d");
+    const { messages } = await chat.getHistory(session);
+    const [summary] = messages;
+    expect(summary).toMatchObject({ role: "system" });
+    expect(messages.filter(({ role }) => role === "user").map(({ content }) => content)).not.toContain("a");
+    const again = chat.regenerate({ ...session, messageId: summary?.id });
+    await expect(again.result).rejects.toMatchObject({ code: "FORK_POINT_GONE" });
+    expect((await chat.getHistory(session)).messages).toEqual(messages);
   });
 
   test("edit of the turn that summarised brings back what it had summarised", async () => {
