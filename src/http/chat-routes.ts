@@ -4,7 +4,6 @@ import {
   type BusyPolicy,
   type ChatRequest,
   type ChatService,
-  type Run,
   type RunEvent,
   type RunInfo,
   type SessionRef,
@@ -18,7 +17,7 @@ import { parseAgUiRequest } from "./protocols/ag-ui-request.js";
 import { AgUiStreamEncoder } from "./protocols/ag-ui.js";
 import { toUiMessages } from "./protocols/ai-sdk-history.js";
 import { parseUiChatRequest, type UiChatRequest } from "./protocols/ai-sdk-request.js";
-import { replyIdOf, UiMessageStreamEncoder, type UiChunkOptions } from "./protocols/ai-sdk.js";
+import { UiMessageStreamEncoder, type UiChunkOptions } from "./protocols/ai-sdk.js";
 import { EventStreamEncoder, parseEventId } from "./protocols/events.js";
 import { isObject } from "./protocols/approvals.js";
 import { refOf, sessionOf, type Route, type RouteContext } from "./route.js";
@@ -32,6 +31,7 @@ import {
   toInterruptRow,
 } from "./runs.js";
 import { historyRow, sessionRow } from "./rows.js";
+import { startUiRun } from "./ui-runs.js";
 
 function invalid(message: string): HttpError {
   return new HttpError("INVALID_INPUT", message);
@@ -125,61 +125,6 @@ function messageOf(message: unknown): ChatRequest["message"] {
     if (isId && (typeof content === "string" || Array.isArray(content))) return { id, content };
   }
   throw invalid("Expected `message` to be text, or a list of content blocks.");
-}
-
-type UiRunRequest<TConfig extends object, TContext> = Omit<ChatRequest<TConfig, TContext>, "message">;
-
-async function startUiRun<TConfig extends object, TContext>(
-  service: ChatService<TConfig, TContext>,
-  base: UiRunRequest<TConfig, TContext>,
-  asked: UiChatRequest,
-): Promise<{ readonly run: Run; readonly ui: UiChunkOptions }> {
-  if (asked.kind === "answers") {
-    const { messageId, toolCalls, deniedToolCallIds } = asked;
-    const { sessionId, userId, runId, context } = base;
-    const answers = await waitingAnswers(service, base, asked.answers);
-    const run = service.resume({ sessionId, userId, runId, context, answers });
-    return { run, ui: { messageId, knownToolCalls: toolCalls, deniedToolCallIds } };
-  }
-  const { kind, message } = asked;
-  const ui = { messageId: replyIdOf(message.id) };
-  // A turn that failed before it was stored has nothing to go back to: its message is simply sent again.
-  if (kind === "message" || !(await hasMessage(service, base, message.id))) {
-    return { run: service.chat({ ...base, message }), ui };
-  }
-  return kind === "edit"
-    ? { run: service.edit({ ...base, message, messageId: message.id }), ui }
-    : { run: service.regenerate({ ...base, messageId: message.id }), ui };
-}
-
-/**
- * Leaves out answers that were taken before: a call that was approved beside a rejected one may never have run, and
- * the client's message then goes on showing it as answered. If none is left, all are sent, to be refused.
- */
-async function waitingAnswers<TConfig extends object, TContext>(
-  service: ChatService<TConfig, TContext>,
-  { sessionId, userId }: SessionRef,
-  answers: Answers,
-): Promise<Answers> {
-  const run = await service.getRun({ sessionId, userId });
-  const waiting = new Set(run?.interrupts.map(({ id }) => id));
-  const fitting = Object.entries(answers).filter(([id]) => waiting.has(id));
-  return fitting.length === 0 ? answers : Object.fromEntries(fitting);
-}
-
-async function hasMessage<TConfig extends object, TContext>(
-  service: ChatService<TConfig, TContext>,
-  { sessionId, userId }: SessionRef,
-  messageId: string,
-): Promise<boolean> {
-  try {
-    await service.getHistory({ sessionId, userId, before: messageId, limit: 1 });
-    return true;
-  } catch (error) {
-    if (hasCode(error, "MESSAGE_NOT_FOUND")) return false;
-    if (hasCode(error, "UNSUPPORTED")) return true;
-    throw error;
-  }
 }
 
 /** No content: there is nothing to take up again. AI SDK clients expect just that, also for a chat that is new. */

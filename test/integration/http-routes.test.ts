@@ -221,6 +221,17 @@ describe("other sites", () => {
     expect(answer.status).toBe(status);
   });
 
+  test("JSON with a cookie from another site, which a host's own CORS would let through", async () => {
+    const { handler } = await handlerFor(() => "Hello", cookieUser);
+    const json = { ...cookie, "content-type": "application/json", origin: "https://evil.test" };
+    expect((await ask(handler, "/chat", { body, headers: json })).status).toBe(403);
+    const bare = await ask(handler, "/chat/s1/stop", {
+      method: "POST",
+      headers: { cookie: "session=1", origin: "https://evil.test" },
+    });
+    expect(bare.status).toBe(403);
+  });
+
   test("plain text from another site needs a header that no browser adds by itself", async () => {
     const { handler } = await handlerFor(() => "Hello", { authenticate: undefined, anonymous: true });
     const session = JSON.stringify({ session_id: crypto.randomUUID(), message: "Hi", stream: false });
