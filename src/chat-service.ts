@@ -226,6 +226,7 @@ export class ChatService<
     const session = identify(request);
     if (request.runId !== undefined) checkId("runId", request.runId);
     await this.manager.ready();
+    await this.#submissions.settled(session.threadId);
     const run = await this.#engine.cancel(session.threadId, request.runId);
     if (run === undefined) throw runNotFound(session, request.runId);
     return toRunInfo(run);
@@ -349,6 +350,7 @@ export class ChatService<
   async #find(session: SessionIdentity, runId: string | undefined): Promise<RunRecord | undefined> {
     if (runId !== undefined) checkId("runId", runId);
     await this.manager.ready();
+    await this.#submissions.settled(session.threadId);
     const { runs } = this.manager.store;
     return runId === undefined ? runs.current(session.threadId) : runs.get(session.threadId, runId);
   }

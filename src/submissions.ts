@@ -135,6 +135,11 @@ export class Submissions<TConfig extends object, TContext> {
     return this.#queue.run(threadId, task);
   }
 
+  /** Waits for the requests of a session that are being submitted here: who called `chat` before is seen after. */
+  settled(threadId: string): Promise<void> {
+    return this.#queue.idle(threadId);
+  }
+
   /** Never throws: what is wrong with the request rejects the handle's promises. */
   #start(request: RunRequest<TContext>, prepare: Prepare, direct?: AttachOptions<TContext>["direct"]): Run {
     let runId = "";

@@ -16,6 +16,11 @@ export class KeyedQueue {
     return current;
   }
 
+  /** Resolves when the tasks that the key has now have ended, however they did. */
+  async idle(key: string): Promise<void> {
+    await this.#tails.get(key)?.catch(() => undefined);
+  }
+
   /** How many keys have a task under way. */
   get size(): number {
     return this.#tails.size;

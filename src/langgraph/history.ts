@@ -69,7 +69,9 @@ function hasReasoning(message: BaseMessage): boolean {
  * message that it stands for. As the user's words it would be shown, and given again by a regenerate.
  */
 function isSummary(message: BaseMessage): boolean {
-  return (message.additional_kwargs as Record<string, unknown> | undefined)?.["lc_source"] === "summarization";
+  return (
+    (message.additional_kwargs as Record<string, unknown> | undefined)?.["lc_source"] === "summarization"
+  );
 }
 
 /** One message in neutral form. */

@@ -397,3 +397,18 @@ test("nothing is left of a thousand handles: no listener, watcher, attachment or
     attachments: 0,
   });
 });
+
+test("follow, getRun and cancel see a run whose submission was begun before them", async () => {
+  const { chat } = customChat(worker);
+  const first = chat.chat({ ...session, message: "wait" });
+  const events = chat.follow({ ...session, runId: first.id });
+  expect(await chat.getRun(session)).toMatchObject({ runId: first.id });
+  expect((await events.next()).value).toMatchObject({ type: "run-started", seq: 1 });
+  await events.return?.();
+  await first.cancel();
+  const second = chat.chat({ sessionId: "another", message: "wait" });
+  expect(await chat.cancel({ sessionId: "another" })).toMatchObject({
+    runId: second.id,
+    status: "cancelled",
+  });
+});
