@@ -6,7 +6,7 @@ const CLIENTS = Number(process.env["HTTP_CLIENTS"] ?? 150);
 const WORDS = Array.from({ length: 20 }, (_, index) => `w${String(index)} `);
 
 test("many clients, a third drop, a third of these come back: no run lost, nothing left over", async () => {
-  const { chat, handler } = await handlerFor(() => ({ text: WORDS, delayMs: 2 }), { heartbeatMs: 50 });
+  const { chat, handler } = await handlerFor(() => ({ text: WORDS, delayMs: 2 }), { heartbeatMs: 1_000 });
   let watching = 0;
   const { events } = chat.manager.store;
   const watch = events.watch.bind(events);
