@@ -41,7 +41,7 @@ export async function service(script: Script): Promise<ChatService> {
   const chat = await ChatService.create({
     model: new ScriptedChatModel(script),
     tools: [add, removeFile],
-    middleware: [humanInTheLoopMiddleware({ interruptOn: { remove: true } } as never) as AgentMiddleware],
+    middleware: [humanInTheLoopMiddleware({ interruptOn: { remove: true } }) as AgentMiddleware],
   });
   onTestFinished(() => chat.close({ drainMs: 0 }));
   return chat;
