@@ -103,10 +103,9 @@ module.exports = {
     {
       name: "manager-knows-no-service",
       severity: "error",
-      from: { path: "^src/(agent-manager|agent-pool|session-agent|closing-agents)\\.ts$" },
+      from: { path: "^src/(agent-manager\\.ts$|agents/)" },
       to: {
-        path: "^src/(index|chat-service|run|runner|run-.*|lease|event-writer)\\.ts$",
-        pathNot: "^src/run-event\\.ts$",
+        path: "^src/((index|chat-service|create-chat-service|run)\\.ts$|runs/|service/)",
       },
     },
     {

@@ -1,13 +1,13 @@
 import type { AgentConfig, AgentFactory, AgentFactoryLike, Conversation } from "./agent.js";
-import { AgentPool, type KeyedConfig, type PoolCounts } from "./agent-pool.js";
+import { AgentPool, type KeyedConfig, type PoolCounts } from "./agents/agent-pool.js";
 import { AgentError } from "./errors.js";
 import { TypedEvents, type AgentManagerEvents } from "./events.js";
 import { canonicalJson, jsonProblem } from "./internal/canonical-json.js";
-import { MOST_AGENTS } from "./idle-agents.js";
+import { MOST_AGENTS } from "./agents/idle-agents.js";
 import { integerOption, refuseUnknownKeys } from "./internal/check-options.js";
 import { systemClock, type Clock, type TimerHandle } from "./internal/clock.js";
 import { compactConfig, defaults, type AgentManagerOptions } from "./options.js";
-import { SessionContext, StateSlot, type SessionAgent } from "./session-agent.js";
+import { SessionContext, StateSlot, type SessionAgent } from "./agents/session-agent.js";
 import { identify, type SessionIdentity, type SessionRef } from "./session.js";
 import { StoreParts } from "./store/store-parts.js";
 

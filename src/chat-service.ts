@@ -5,10 +5,10 @@ import {
   type ServiceStats,
   type SessionInfo,
   type SessionListing,
-} from "./admin.js";
+} from "./service/admin.js";
 import type { Agent, AgentConfig, AgentRunOptions } from "./agent.js";
 import { internalsOf, type AgentManager } from "./agent-manager.js";
-import { Conversations, type HistoryPage } from "./conversations.js";
+import { Conversations, type HistoryPage } from "./service/conversations.js";
 import { AgentError } from "./errors.js";
 import { TypedEvents, type ChatServiceEvents } from "./events.js";
 import { integerOption, optionalInteger, refuseUnknownKeys } from "./internal/check-options.js";
@@ -19,10 +19,10 @@ import { deferred } from "./internal/deferred.js";
 import { LazyIterator } from "./internal/lazy-iterator.js";
 import { defaults, type ChatOptions } from "./options.js";
 import type { Interrupt, RunEvent } from "./run-event.js";
-import { RunEngine } from "./run-engine.js";
+import { RunEngine } from "./runs/run-engine.js";
 import type { Run } from "./run.js";
 import type { ChatRequest, EditRequest, RegenerateRequest, ResumeRequest, RunRequest } from "./requests.js";
-import { Submissions } from "./submissions.js";
+import { Submissions } from "./runs/submissions.js";
 import { checkId, identify, type SessionIdentity, type SessionRef } from "./session.js";
 import type { RunRecord, RunStatus } from "./store/store.js";
 

@@ -22,9 +22,9 @@ export type {
   SessionInfo,
   SessionListing,
   SessionState,
-} from "./admin.js";
+} from "./service/admin.js";
 export { ChatService, type ChatServiceOptions, type RunInfo } from "./chat-service.js";
-export type { HistoryPage } from "./conversations.js";
+export type { HistoryPage } from "./service/conversations.js";
 export type { CreateChatOptions } from "./create-chat-service.js";
 export {
   AgentError,
@@ -54,7 +54,7 @@ export type {
 } from "./requests.js";
 export type { AcceptedRun, Run, RunResult } from "./run.js";
 export type { AgentEvent, Interrupt, RunEvent, RunLifecycleEvent, RunOutcome, Usage } from "./run-event.js";
-export type { SessionAgent } from "./session-agent.js";
+export type { SessionAgent } from "./agents/session-agent.js";
 export type { SessionIdentity, SessionRef } from "./session.js";
 export {
   memoryStore,

@@ -1,8 +1,8 @@
 import { AgentError } from "./errors.js";
 import { LazyIterator } from "./internal/lazy-iterator.js";
 import type { Interrupt, RunEvent, Usage } from "./run-event.js";
-import { NO_USAGE } from "./run-summary.js";
-import type { FinishedRun } from "./run-watch.js";
+import { NO_USAGE } from "./runs/run-summary.js";
+import type { FinishedRun } from "./runs/run-watch.js";
 
 /** What became of a run that did not fail. */
 export interface RunResult {

@@ -1,5 +1,5 @@
 import { BaseChatModel } from "@langchain/core/language_models/chat_models";
-import { AIMessage, type AIMessageFields, BaseMessage, type ToolCall } from "@langchain/core/messages";
+import { AIMessage, BaseMessage, type ToolCall } from "@langchain/core/messages";
 import type { ChatResult } from "@langchain/core/outputs";
 import { type AgentMiddleware, humanInTheLoopMiddleware, summarizationMiddleware } from "langchain";
 
@@ -33,21 +33,21 @@ export class ReplyingModel extends BaseChatModel {
       usage_metadata: { input_tokens: messages.length, output_tokens: 1, total_tokens: messages.length + 1 },
       response_metadata: { finish_reason: calls.length > 0 ? "tool_calls" : "stop" },
       // The tool calls are of no declared tools.
-    } as unknown as AIMessageFields);
+    });
     return { generations: [{ message, text }] };
   }
 }
 
 /** Approval for every call of `toolName`. Its options' type resolves to `never` beside zod 4. */
 export function approvals(toolName: string): AgentMiddleware {
-  return humanInTheLoopMiddleware({ interruptOn: { [toolName]: true } } as never) as AgentMiddleware;
+  return humanInTheLoopMiddleware({ interruptOn: { [toolName]: true } }) as AgentMiddleware;
 }
 
 /** Rewrites the history to a summary and the last `keep` messages once it has `trigger` of them. */
 export function summaries(model: BaseChatModel, trigger: number, keep: number): AgentMiddleware {
   const options = { model, trigger: { messages: trigger }, keep: { messages: keep } };
   // As above.
-  return summarizationMiddleware(options as never);
+  return summarizationMiddleware(options);
 }
 
 /** What a reader of the conversation sees: all but generated ids. */

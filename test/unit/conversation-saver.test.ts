@@ -202,7 +202,6 @@ describe("stored values", () => {
         content: "",
         // As providers leave it there.
         additional_kwargs: {
-          // eslint-disable-next-line @typescript-eslint/no-deprecated
           tool_calls: [{ id: "r", type: "function", function: { name: "f", arguments: "{}" } }],
         },
         tool_calls: [],

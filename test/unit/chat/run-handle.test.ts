@@ -3,7 +3,7 @@ import { setMaxListeners } from "node:events";
 import { buildSync } from "esbuild";
 import { describe, expect, test, vi } from "vitest";
 import { AgentError } from "../../../src/errors.js";
-import { RunEngine } from "../../../src/run-engine.js";
+import { RunEngine } from "../../../src/runs/run-engine.js";
 import { memoryStore } from "../../../src/store/memory/memory-store.js";
 import type { EventLog } from "../../../src/store/store.js";
 import {

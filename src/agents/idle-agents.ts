@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
-import type { Clock } from "./internal/clock.js";
-import type { SessionIdentity } from "./session.js";
+import type { Clock } from "../internal/clock.js";
+import type { SessionIdentity } from "../session.js";
 
 /** The most agents of one process: the cache reserves room for all of them at once. */
 export const MOST_AGENTS = 1_000_000;

@@ -1,5 +1,5 @@
-import { AgentError } from "./errors.js";
-import { untilAborted } from "./internal/abort.js";
+import { AgentError } from "../errors.js";
+import { untilAborted } from "../internal/abort.js";
 import type { SessionAgent } from "./session-agent.js";
 
 export interface AgentCreationOptions<TConfig extends object, TContext> {

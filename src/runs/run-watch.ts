@@ -1,6 +1,6 @@
-import { AgentError } from "./errors.js";
-import { Hint } from "./internal/hint.js";
-import type { LedgerHint, RunLedger, RunRecord } from "./store/store.js";
+import { AgentError } from "../errors.js";
+import { Hint } from "../internal/hint.js";
+import type { LedgerHint, RunLedger, RunRecord } from "../store/store.js";
 
 /** Whether a run has ended. */
 export function isFinished(run: RunRecord): boolean {

@@ -1,8 +1,8 @@
-import type { AgentConfig, Conversation, HistoryMessage } from "./agent.js";
-import type { AgentManager, ManagerInternals } from "./agent-manager.js";
-import { AgentError } from "./errors.js";
-import type { Interrupt } from "./run-event.js";
-import type { SessionIdentity } from "./session.js";
+import type { AgentConfig, Conversation, HistoryMessage } from "../agent.js";
+import type { AgentManager, ManagerInternals } from "../agent-manager.js";
+import { AgentError } from "../errors.js";
+import type { Interrupt } from "../run-event.js";
+import type { SessionIdentity } from "../session.js";
 
 export interface HistoryPage {
   /** Oldest first. */

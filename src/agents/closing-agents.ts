@@ -1,8 +1,8 @@
-import { AgentError } from "./errors.js";
-import type { AgentManagerEvents } from "./events.js";
-import type { Clock } from "./internal/clock.js";
-import { withTimeLimit } from "./internal/time-limit.js";
-import type { SessionIdentity } from "./session.js";
+import { AgentError } from "../errors.js";
+import type { AgentManagerEvents } from "../events.js";
+import type { Clock } from "../internal/clock.js";
+import { withTimeLimit } from "../internal/time-limit.js";
+import type { SessionIdentity } from "../session.js";
 
 export interface ClosingAgentsOptions {
   readonly clock: Clock;

@@ -1,17 +1,17 @@
-import type { Agent, AgentConfig, AgentRunOptions } from "./agent.js";
-import type { AgentPool } from "./agent-pool.js";
-import { AgentError, isAgentError, toErrorInfo } from "./errors.js";
+import type { Agent, AgentConfig, AgentRunOptions } from "../agent.js";
+import type { AgentPool } from "../agents/agent-pool.js";
+import { AgentError, isAgentError, toErrorInfo } from "../errors.js";
 import { EventWriter } from "./event-writer.js";
-import { canonicalJson } from "./internal/canonical-json.js";
-import type { Clock } from "./internal/clock.js";
-import { withAbortGrace } from "./internal/time-limit.js";
+import { canonicalJson } from "../internal/canonical-json.js";
+import type { Clock } from "../internal/clock.js";
+import { withAbortGrace } from "../internal/time-limit.js";
 import type { LeaseKeeper } from "./lease.js";
-import type { AgentEvent, Interrupt, RunOutcome } from "./run-event.js";
+import type { AgentEvent, Interrupt, RunOutcome } from "../run-event.js";
 import { prepareInput } from "./run-input.js";
 import { SummaryBuilder } from "./run-summary.js";
 import type { RunWatch } from "./run-watch.js";
-import type { SessionAgent } from "./session-agent.js";
-import type { Claim, EventLog, RunLedger, RunRecord, SessionStore } from "./store/store.js";
+import type { SessionAgent } from "../agents/session-agent.js";
+import type { Claim, EventLog, RunLedger, RunRecord, SessionStore } from "../store/store.js";
 
 /*
  * One claimed run, from its lease to its terminal record:

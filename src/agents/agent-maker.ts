@@ -1,11 +1,11 @@
 import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
-import type { Agent, AgentConfig, AgentFactory } from "./agent.js";
-import { AgentError, isAgentError } from "./errors.js";
-import type { Clock } from "./internal/clock.js";
-import { withTimeLimit } from "./internal/time-limit.js";
+import type { Agent, AgentConfig, AgentFactory } from "../agent.js";
+import { AgentError, isAgentError } from "../errors.js";
+import type { Clock } from "../internal/clock.js";
+import { withTimeLimit } from "../internal/time-limit.js";
 import { SessionContext, StateSlot } from "./session-agent.js";
-import type { SessionIdentity } from "./session.js";
-import type { RunLedger } from "./store/store.js";
+import type { SessionIdentity } from "../session.js";
+import type { RunLedger } from "../store/store.js";
 
 export interface AgentMakerOptions<TConfig extends object, TContext> {
   readonly factory: AgentFactory<TConfig, TContext>;

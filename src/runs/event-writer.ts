@@ -1,7 +1,7 @@
-import { AgentError, isAgentError } from "./errors.js";
-import type { Clock, TimerHandle } from "./internal/clock.js";
-import type { AgentEvent, RunEvent, RunLifecycleEvent } from "./run-event.js";
-import type { EventLog, Lease } from "./store/store.js";
+import { AgentError, isAgentError } from "../errors.js";
+import type { Clock, TimerHandle } from "../internal/clock.js";
+import type { AgentEvent, RunEvent, RunLifecycleEvent } from "../run-event.js";
+import type { EventLog, Lease } from "../store/store.js";
 
 /** While this many batches wait for the log, the writer makes its run wait. */
 const WAITING_BATCHES = 4;

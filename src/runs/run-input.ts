@@ -1,6 +1,6 @@
-import type { AgentInput, Conversation, HistoryMessage, Turn, UserMessage } from "./agent.js";
-import { AgentError, isAgentError } from "./errors.js";
-import type { Claim, Lease, RunRecord } from "./store/store.js";
+import type { AgentInput, Conversation, HistoryMessage, Turn, UserMessage } from "../agent.js";
+import { AgentError, isAgentError } from "../errors.js";
+import type { Claim, Lease, RunRecord } from "../store/store.js";
 
 /** What a claimed run asks of its conversation before its agent starts. */
 export interface PreparedInput {

@@ -1,14 +1,14 @@
-import type { AgentConfig } from "./agent.js";
+import type { AgentConfig } from "../agent.js";
 import { AgentCreation } from "./agent-creation.js";
 import type { AgentMaker } from "./agent-maker.js";
 import type { AgentPlaces } from "./agent-places.js";
-import type { AgentError } from "./errors.js";
-import type { AgentManagerEvents } from "./events.js";
-import type { Clock } from "./internal/clock.js";
-import { withTimeLimit } from "./internal/time-limit.js";
-import type { Turn } from "./internal/turn-queue.js";
+import type { AgentError } from "../errors.js";
+import type { AgentManagerEvents } from "../events.js";
+import type { Clock } from "../internal/clock.js";
+import { withTimeLimit } from "../internal/time-limit.js";
+import type { Turn } from "../internal/turn-queue.js";
 import { SessionAgent, type DirectUse } from "./session-agent.js";
-import type { SessionIdentity } from "./session.js";
+import type { SessionIdentity } from "../session.js";
 
 /** How long a newcomer waits for an evicted agent to close before it evicts another one. */
 const EVICT_ANOTHER_MS = 50;

@@ -1,8 +1,8 @@
 import { LRUCache } from "lru-cache";
-import type { AgentConfig, AgentFactory } from "./agent.js";
-import { AgentError, isAgentError } from "./errors.js";
-import { canonicalJson } from "./internal/canonical-json.js";
-import type { JsonObject } from "./json.js";
+import type { AgentConfig, AgentFactory } from "../agent.js";
+import { AgentError, isAgentError } from "../errors.js";
+import { canonicalJson } from "../internal/canonical-json.js";
+import type { JsonObject } from "../json.js";
 
 /** Asks the factory and the host whether a config will do, and remembers those that did. */
 export class ConfigCheck<TConfig extends object, TContext> {

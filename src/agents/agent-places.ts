@@ -1,6 +1,6 @@
-import type { Clock } from "./internal/clock.js";
-import { withTimeLimit } from "./internal/time-limit.js";
-import { TurnQueue, type Turn } from "./internal/turn-queue.js";
+import type { Clock } from "../internal/clock.js";
+import { withTimeLimit } from "../internal/time-limit.js";
+import { TurnQueue, type Turn } from "../internal/turn-queue.js";
 
 /*
  * The arithmetic of `maxAgents`.

@@ -1,6 +1,6 @@
-import { AgentError } from "./errors.js";
-import type { Clock, TimerHandle } from "./internal/clock.js";
-import type { CancelReason, Lease, RunLedger } from "./store/store.js";
+import { AgentError } from "../errors.js";
+import type { Clock, TimerHandle } from "../internal/clock.js";
+import type { CancelReason, Lease, RunLedger } from "../store/store.js";
 
 /*
  * Leases of a shared ledger, as their owner sees them:

@@ -1,10 +1,10 @@
-import type { AgentManager, ManagerInternals } from "./agent-manager.js";
-import { ConfigCheck } from "./config-check.js";
-import { untilAborted } from "./internal/abort.js";
-import { choiceOption, integerOption } from "./internal/check-options.js";
-import { KeyedQueue } from "./internal/keyed-queue.js";
-import type { JsonObject } from "./json.js";
-import { defaults, type ChatOptions } from "./options.js";
+import type { AgentManager, ManagerInternals } from "../agent-manager.js";
+import { ConfigCheck } from "../service/config-check.js";
+import { untilAborted } from "../internal/abort.js";
+import { choiceOption, integerOption } from "../internal/check-options.js";
+import { KeyedQueue } from "../internal/keyed-queue.js";
+import type { JsonObject } from "../json.js";
+import { defaults, type ChatOptions } from "../options.js";
 import {
   checkAnswers,
   checkRequest,
@@ -19,11 +19,11 @@ import {
   type RegenerateRequest,
   type ResumeRequest,
   type RunRequest,
-} from "./requests.js";
+} from "../requests.js";
 import type { AttachOptions, RunEngine } from "./run-engine.js";
-import { Run, type AcceptedRun } from "./run.js";
-import { checkId, identify, type SessionIdentity } from "./session.js";
-import type { BusyPolicy, RunInput } from "./store/store.js";
+import { Run, type AcceptedRun } from "../run.js";
+import { checkId, identify, type SessionIdentity } from "../session.js";
+import type { BusyPolicy, RunInput } from "../store/store.js";
 
 /**
  * What a request says, copied at the call: its caller may change or reuse the object while the request waits, and

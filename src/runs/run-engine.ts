@@ -1,20 +1,20 @@
 import { randomUUID } from "node:crypto";
-import type { AgentPool } from "./agent-pool.js";
+import type { AgentPool } from "../agents/agent-pool.js";
 import { Dispatcher } from "./dispatcher.js";
-import { AgentError, isAgentError } from "./errors.js";
-import type { ChatServiceEvents } from "./events.js";
-import { onAbort } from "./internal/abort.js";
-import type { Clock } from "./internal/clock.js";
-import { withTimeLimit } from "./internal/time-limit.js";
+import { AgentError, isAgentError } from "../errors.js";
+import type { ChatServiceEvents } from "../events.js";
+import { onAbort } from "../internal/abort.js";
+import type { Clock } from "../internal/clock.js";
+import { withTimeLimit } from "../internal/time-limit.js";
 import { LeaseKeeper } from "./lease.js";
-import type { Interrupt } from "./run-event.js";
+import type { Interrupt } from "../run-event.js";
 import { RunReader } from "./run-reader.js";
 import { isFinished, RunWatch, type FinishedRun } from "./run-watch.js";
 import { Runner, type DirectWork } from "./runner.js";
-import type { AcceptedRun } from "./run.js";
-import type { SessionIdentity } from "./session.js";
-import type { StoreParts } from "./store/store-parts.js";
-import type { RunRecord, Submission } from "./store/store.js";
+import type { AcceptedRun } from "../run.js";
+import type { SessionIdentity } from "../session.js";
+import type { StoreParts } from "../store/store-parts.js";
+import type { RunRecord, Submission } from "../store/store.js";
 
 export interface RunEngineOptions<TConfig extends object, TContext> {
   readonly store: StoreParts;

@@ -1,5 +1,5 @@
-import type { AgentEvent, Interrupt, Usage } from "./run-event.js";
-import type { RunSummary } from "./store/store.js";
+import type { AgentEvent, Interrupt, Usage } from "../run-event.js";
+import type { RunSummary } from "../store/store.js";
 
 export const NO_USAGE: Usage = { inputTokens: 0, outputTokens: 0, totalTokens: 0 };
 

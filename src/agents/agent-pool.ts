@@ -1,19 +1,19 @@
 import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
-import type { AgentConfig, AgentFactory } from "./agent.js";
+import type { AgentConfig, AgentFactory } from "../agent.js";
 import { AgentCreations, type CreationHost } from "./agent-creations.js";
 import { AgentMaker } from "./agent-maker.js";
 import { AgentPlaces } from "./agent-places.js";
 import { ClosingAgents } from "./closing-agents.js";
-import { AgentError } from "./errors.js";
-import type { AgentManagerEvents, EvictReason } from "./events.js";
+import { AgentError } from "../errors.js";
+import type { AgentManagerEvents, EvictReason } from "../events.js";
 import { IdleAgents } from "./idle-agents.js";
-import { untilAborted } from "./internal/abort.js";
-import type { Clock } from "./internal/clock.js";
-import { deferred, type Deferred } from "./internal/deferred.js";
-import { withTimeLimit } from "./internal/time-limit.js";
+import { untilAborted } from "../internal/abort.js";
+import type { Clock } from "../internal/clock.js";
+import { deferred, type Deferred } from "../internal/deferred.js";
+import { withTimeLimit } from "../internal/time-limit.js";
 import type { SessionAgent } from "./session-agent.js";
-import type { SessionIdentity } from "./session.js";
-import type { RunLedger } from "./store/store.js";
+import type { SessionIdentity } from "../session.js";
+import type { RunLedger } from "../store/store.js";
 
 /*
  * The agents of one process. Per session:

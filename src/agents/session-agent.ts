@@ -7,13 +7,13 @@ import type {
   AgentRunOptions,
   Conversation,
   SessionState,
-} from "./agent.js";
-import { AgentError } from "./errors.js";
-import type { EvictReason } from "./events.js";
-import type { JsonValue } from "./json.js";
-import type { AgentEvent } from "./run-event.js";
-import type { SessionIdentity } from "./session.js";
-import type { Lease, RunLedger } from "./store/store.js";
+} from "../agent.js";
+import { AgentError } from "../errors.js";
+import type { EvictReason } from "../events.js";
+import type { JsonValue } from "../json.js";
+import type { AgentEvent } from "../run-event.js";
+import type { SessionIdentity } from "../session.js";
+import type { Lease, RunLedger } from "../store/store.js";
 
 /** `context.state` of one live agent: writes carry the lease of the run that is under way. */
 export class StateSlot implements SessionState {

@@ -1,9 +1,9 @@
-import { AgentError } from "./errors.js";
-import { onAbort } from "./internal/abort.js";
-import { Hint } from "./internal/hint.js";
-import type { RunEvent } from "./run-event.js";
+import { AgentError } from "../errors.js";
+import { onAbort } from "../internal/abort.js";
+import { Hint } from "../internal/hint.js";
+import type { RunEvent } from "../run-event.js";
 import { isFinished, type RunWatch } from "./run-watch.js";
-import type { EventLog, RunLedger, RunRecord } from "./store/store.js";
+import type { EventLog, RunLedger, RunRecord } from "../store/store.js";
 
 /** How many events are taken from the log at a time. */
 const PAGE_SIZE = 256;

@@ -1,10 +1,10 @@
-import type { AgentManager, AgentManagerStats, ManagerInternals } from "./agent-manager.js";
-import { AgentError } from "./errors.js";
-import { withTimeLimit } from "./internal/time-limit.js";
-import type { RunEngine } from "./run-engine.js";
-import type { SessionIdentity } from "./session.js";
-import type { Submissions } from "./submissions.js";
-import type { SessionRecord } from "./store/store.js";
+import type { AgentManager, AgentManagerStats, ManagerInternals } from "../agent-manager.js";
+import { AgentError } from "../errors.js";
+import { withTimeLimit } from "../internal/time-limit.js";
+import type { RunEngine } from "../runs/run-engine.js";
+import type { SessionIdentity } from "../session.js";
+import type { Submissions } from "../runs/submissions.js";
+import type { SessionRecord } from "../store/store.js";
 
 /**
  * What a session is doing: a run is at work or waits; a question waits for a human; it has a live agent here

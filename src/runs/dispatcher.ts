@@ -1,7 +1,7 @@
-import type { AgentPool } from "./agent-pool.js";
-import type { Clock, TimerHandle } from "./internal/clock.js";
+import type { AgentPool } from "../agents/agent-pool.js";
+import type { Clock, TimerHandle } from "../internal/clock.js";
 import type { LeaseKeeper } from "./lease.js";
-import type { Claim, RunLedger } from "./store/store.js";
+import type { Claim, RunLedger } from "../store/store.js";
 
 /**
  * How many turns of the event loop lie between two starts. A turn on a fast model is one unbroken chain of
