@@ -123,8 +123,12 @@ test("500 random cancels: one end each, the session free, the next message fine,
       for (let index = waiting.pop(); index !== undefined; index = waiting.pop()) await one(index);
     }),
   );
-  // It really went through all ends.
-  expect([...ends.keys()].sort()).toEqual(["cancelled", "completed", "failed", "interrupted"]);
+  // It really went through these ends; how many come to ask something before they are cancelled is chance.
+  expect([...ends.keys()]).toEqual(expect.arrayContaining(["cancelled", "completed", "failed"]));
+  const asked = { sessionId: "asked" };
+  expect((await chat.chat({ ...asked, message: "ask" }).result).outcome).toBe("interrupted");
+  await chat.cancel(asked);
+  expect((await chat.chat({ ...asked, message: "text" }).result).text).toBe("one two three");
   expect((await chat.getStats()).activeRuns).toBe(0);
 }, 120_000);
 
