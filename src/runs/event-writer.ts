@@ -23,6 +23,7 @@ export class EventWriter {
   /** The appends under way, one after another. */
   #tail: Promise<void> | undefined;
   #waiting = 0;
+  #stopped = false;
   #failure: Error | undefined;
 
   constructor(log: EventLog, lease: Lease, runId: string, lastSeq: number, clock: Clock) {
@@ -45,6 +46,7 @@ export class EventWriter {
    * @throws what the log threw, for this event or an earlier one.
    */
   push(event: AgentEvent | RunLifecycleEvent): void | Promise<void> {
+    if (this.#stopped) throw new AgentError("LEASE_LOST", "The run is over.");
     if (this.#failure !== undefined) throw this.#failure;
     // The event belongs to the run; numbering it in place spares a copy for each token. One that has a number has
     // been given before, here or to another run (an agent's constant): that one must keep its own.
@@ -76,7 +78,8 @@ export class EventWriter {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#buffer = [];
-    this.#failure ??= new AgentError("LEASE_LOST", "The run is over.");
+    // An error made here would cost each run a stack trace that nobody sees.
+    this.#stopped = true;
   }
 
   /** Puts one event into a log that takes them one by one. */
@@ -117,7 +120,7 @@ export class EventWriter {
     const before = this.#tail ?? Promise.resolve();
     this.#tail = before
       .then(async () => {
-        if (this.#failure !== undefined) return;
+        if (this.#failure !== undefined || this.#stopped) return;
         await this.#log.append(this.#lease, this.#runId, events);
         this.#stored += events.length;
       })
