@@ -184,16 +184,27 @@ export async function importOptional(specifier: string, who: string): Promise<Re
   try {
     return (await import(specifier)) as Record<string, unknown>;
   } catch (error) {
-    const code = isRecord(error) ? error["code"] : undefined;
-    const isMissing = code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND";
-    // A package that is there but lacks one of its own has another name in the message.
-    if (!isMissing || !(error as Error).message.includes(`'${specifier}'`)) throw error;
+    if (!isMissing(error, specifier)) throw error;
     throw new AgentError(
       "MODEL_NOT_CONFIGURED",
       `${who} needs the package \`${specifier}\`. Run \`npm i ${specifier}\`.`,
       { cause: error },
     );
   }
+}
+
+/**
+ * Whether an import failed because this package is not there. Node gives a code; bundlers that stand in for it (Vite
+ * with its optional peers) only words. A package that is there but lacks one of its own has another name in them.
+ */
+function isMissing(error: unknown, specifier: string): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code } = error as { code?: unknown };
+  const says =
+    code === "ERR_MODULE_NOT_FOUND" ||
+    code === "MODULE_NOT_FOUND" ||
+    /not (find|resolve)/.test(error.message);
+  return says && (error.message.includes(`'${specifier}'`) || error.message.includes(`"${specifier}"`));
 }
 
 function clientOptions(

@@ -119,7 +119,9 @@ const query = fc.oneof(
     )
     .map(
       (entries) =>
-        `?${new URLSearchParams(Object.entries(entries).map(([key, value]) => [key, value.toWellFormed()])).toString()}`,
+        `?${new URLSearchParams(
+          Object.entries(entries).map(([key, value]): [string, string] => [key, value.toWellFormed()]),
+        ).toString()}`,
     ),
 );
 const header = fc.stringMatching(/^[\x20-\x7e]{0,20}$/);
