@@ -33,6 +33,8 @@ export interface RunEngineOptions<TConfig extends object, TContext> {
 
 /** What a run needs that is not stored with it. */
 interface Attachment<TContext> {
+  readonly threadId: string;
+  readonly runId: string;
   readonly context: TContext | undefined;
   readonly direct: DirectWork<TContext> | undefined;
 }
@@ -122,7 +124,8 @@ export class RunEngine<TConfig extends object, TContext> {
     const key = keyOf(submission);
     const attached = (context !== undefined || direct !== undefined) && !this.#attachments.has(key);
     // Before the submit, since the run may be claimed within it; a run that is not ours must not keep it.
-    if (attached) this.#attachments.set(key, { context, direct });
+    if (attached)
+      this.#attachments.set(key, { threadId: submission.threadId, runId: submission.runId, context, direct });
     let created = false;
     try {
       const { run, created: isNew } = await runs.submit(submission);
@@ -166,6 +169,10 @@ export class RunEngine<TConfig extends object, TContext> {
     if (drained.kind !== "done") {
       this.runner.abortAll(new AgentError("CLOSED", "The chat service was closed before the run ended."));
       await this.runner.allIdle();
+    }
+    // Nobody else can do them, and in the queue they would hold up their sessions for ever.
+    for (const { threadId, runId, direct } of [...this.#attachments.values()]) {
+      if (direct !== undefined) await this.#options.store.runs.cancel(threadId, runId).catch(() => undefined);
     }
     this.watch.close();
     this.#attachments.clear();

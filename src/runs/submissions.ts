@@ -187,7 +187,9 @@ export class Submissions<TConfig extends object, TContext> {
       signal?.throwIfAborted();
       await this.#manager.ready();
       await check?.();
-      if (input.kind !== "answers") await this.#checkConfig(session, patch);
+      const configPatch =
+        input.kind === "answers" ? patch : { ...(await this.#remembered(session)), ...patch };
+      if (input.kind !== "answers") await this.#checkConfig(session, configPatch);
       return this.#engine.submit(
         {
           ...session,
@@ -196,7 +198,7 @@ export class Submissions<TConfig extends object, TContext> {
           fingerprint,
           onBusy,
           defaults: this.#defaults,
-          configPatch: patch,
+          configPatch,
           queueLimit: this.#queueLimit,
           totalQueueLimit: this.#totalQueueLimit,
           ...(direct === undefined ? undefined : { affinity: this.#engine.processId }),
@@ -204,6 +206,15 @@ export class Submissions<TConfig extends object, TContext> {
         { context, direct, signal },
       );
     });
+  }
+
+  /** What the host's directory knows of a session that the ledger has forgotten, as after a restart. */
+  async #remembered(session: SessionIdentity): Promise<JsonObject> {
+    const { directoryOutlivesLedger, runs, sessions } = this.#manager.store;
+    if (!directoryOutlivesLedger || (await runs.session(session.threadId)) !== undefined) return {};
+    const row = await sessions.get(session.threadId);
+    const known = Object.entries(row?.config ?? {}).filter(([key]) => this.#configs.knownKeys.has(key));
+    return Object.fromEntries(known);
   }
 
   /** A patch is judged together with what sticks; what had stuck before was judged then. */

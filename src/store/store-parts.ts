@@ -20,6 +20,8 @@ export class StoreParts {
   readonly checkpointer: BaseCheckpointSaver;
   readonly runs: RunLedger;
   readonly events: EventLog;
+  /** Whether the directory is the host's own, over a ledger that knows nothing after a restart. */
+  readonly directoryOutlivesLedger: boolean;
   readonly #given: Store;
   readonly #own: MemoryStore | undefined;
   #ready: Promise<void> | undefined;
@@ -37,6 +39,7 @@ export class StoreParts {
       }
     }
     this.#given = given;
+    this.directoryOutlivesLedger = sessions !== undefined && runs === undefined;
     if (sessions === undefined || checkpointer === undefined || runs === undefined || events === undefined) {
       this.#own = memoryStore({ clock });
     }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ChatService } from "../../../src/chat-service.js";
 import type { ChatRequest } from "../../../src/requests.js";
+import type { SessionRecord, SessionStore } from "../../../src/store/store.js";
 import { ScriptedChatModel } from "../../../src/testing/index.js";
 import { agents, codeOf, createChat, customChat, say, settle, untilAbort } from "../../support/chat.js";
 
@@ -40,6 +41,27 @@ describe("config of a session", () => {
     });
     expect(await ask({ model: undefined })).toMatchObject({ model: "chat" });
     expect(await ask({ sessionId: "other" })).toEqual({ provider: "openai", model: "small" });
+  });
+
+  test("goes on from the host's own directory where the ledger was lost, as after a restart", async () => {
+    const rows = new Map<string, SessionRecord>();
+    const sessions: SessionStore = {
+      save: ({ threadId, sessionId, config }) => {
+        rows.set(threadId, { threadId, sessionId, config, createdAt: 1, lastUsedAt: 1 });
+        return Promise.resolve();
+      },
+      get: (threadId) => Promise.resolve(rows.get(threadId)),
+      list: () => Promise.resolve({ sessions: [...rows.values()] }),
+      delete: () => Promise.resolve(),
+      count: () => Promise.resolve(rows.size),
+    };
+    const before = telling({ store: { sessions } });
+    await before.ask({ model: "large" });
+    const after = telling({ store: { sessions } });
+    expect(await after.ask()).toEqual({ provider: "openai", model: "large" });
+    expect(await after.ask({ model: "huge" })).toEqual({ provider: "openai", model: "huge" });
+    expect(await after.ask()).toEqual({ provider: "openai", model: "huge" });
+    expect(await after.ask({ sessionId: "other" })).toEqual({ provider: "openai", model: "small" });
   });
 
   test("rebuilds its own agent when it changes, and nobody else's", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { memoryStore } from "../../../src/store/memory/memory-store.js";
 import { ManualClock } from "../../../src/testing/index.js";
 import {
   agents,
@@ -8,6 +9,7 @@ import {
   eventually,
   say,
   settle,
+  textOfInput,
   untilAbort,
 } from "../../support/chat.js";
 
@@ -138,6 +140,24 @@ describe("limits on runs", () => {
 });
 
 describe("withAgent", () => {
+  test("what still waits when its service closes does not hold the session up in a store that lives on", async () => {
+    const store = memoryStore();
+    const waiting = agents(async function* (input, { signal }) {
+      const text = textOfInput(input);
+      if (text === "wait") await untilAbort(signal);
+      yield* say(text);
+    });
+    const first = customChat(waiting, { store });
+    const running = first.chat.chat({ sessionId: "s", message: "wait" });
+    await running.accepted;
+    const used = first.chat.withAgent({ sessionId: "s" }, () => "used");
+    await eventually(async () => (await store.runs.session("s.s"))?.queued === 1);
+    await first.chat.close({ drainMs: 0 });
+    await expect(used).rejects.toMatchObject({ code: "RUN_CANCELLED" });
+    const second = customChat(waiting, { store });
+    expect((await second.chat.chat({ sessionId: "s", message: "hi" }).result).text).toBe("hi");
+  });
+
   test("holds the session alone, in its turn, and gives what the function gives", async () => {
     const { chat, order, drain, running } = held();
     const before = chat.chat({ sessionId: "s", message: "x" });
