@@ -32,7 +32,11 @@ export interface AgentManagerOptions<TConfig extends object = object, TContext =
   readonly store?: Store | undefined;
   /** The config of a session that has set nothing. @defaultValue `{}` */
   readonly defaultConfig?: AgentConfig<TConfig> | undefined;
-  /** The most agents in this process: being created, busy, idle and closing together. @defaultValue 100 */
+  /**
+   * The most agents in this process: being created, busy, idle and closing together; at most 1,000,000.
+   *
+   * @defaultValue 100
+   */
   readonly maxAgents?: number | undefined;
   /** How long an agent may stay idle after its last run, in milliseconds. @defaultValue 3_600_000 */
   readonly agentTtlMs?: number | undefined;
