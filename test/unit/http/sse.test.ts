@@ -144,7 +144,7 @@ test("a reading that fails ends with the protocol's error, and tells the host", 
   source.give(delta("a"), failure);
   // In one chunk or two: that is the stream's affair.
   let text = "";
-  for (let part = await reader.read(); !part.done; part = await reader.read()) text += String(part.value);
+  for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
   expect(text).toBe("a<failed>");
   expect(errors).toEqual([failure]);
 });
