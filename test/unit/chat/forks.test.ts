@@ -1,5 +1,14 @@
-import { AIMessage } from "@langchain/core/messages";
-import { Annotation, END, MemorySaver, MessagesAnnotation, START, StateGraph } from "@langchain/langgraph";
+import { AIMessage, type BaseMessage } from "@langchain/core/messages";
+import {
+  Annotation,
+  DeltaChannel,
+  END,
+  MemorySaver,
+  MessagesAnnotation,
+  messagesDeltaReducer,
+  START,
+  StateGraph,
+} from "@langchain/langgraph";
 import { summarizationMiddleware } from "langchain";
 import { describe, expect, test } from "vitest";
 import type { CompiledGraph } from "../../../src/langgraph/graph.js";
@@ -218,6 +227,37 @@ test("a subgraph with a memory of its own goes back with the conversation", asyn
   await chat.regenerate(session).result;
   await talk(chat, "d");
   expect((await texts(chat)).at(-1)).toBe("seen a,B,d");
+});
+
+test("a graph whose messages are a delta channel goes back, and forward again", async () => {
+  const messages = new DeltaChannel<BaseMessage[], BaseMessage[]>(messagesDeltaReducer, {
+    snapshotFrequency: 4,
+  });
+  const answer = (state: { messages: BaseMessage[] }, { signal }: { signal?: AbortSignal }) =>
+    lastUserText(state.messages) === "wait" && signal !== undefined
+      ? untilAbort(signal)
+      : { messages: [new AIMessage(`${String(state.messages.length)} before`)] };
+  // The builder's types know no bare channels.
+  const graph = new StateGraph({ messages } as never)
+    .addNode("answer", answer as never)
+    .addEdge(START, "answer")
+    .addEdge("answer", END)
+    .compile();
+  const chat = await createChat({ graph: graph as unknown as CompiledGraph });
+  const [, , c] = await talk(chat, "a", "b", "c", "d");
+  const whole = ["a", "1 before", "b", "3 before", "c", "5 before", "d", "7 before"];
+  expect(await texts(chat)).toEqual(whole);
+  await chat.regenerate(session).result;
+  expect(await texts(chat)).toEqual(whole);
+  await chat.edit({ ...session, messageId: c ?? "", message: "C" }).result;
+  expect(await texts(chat)).toEqual([...whole.slice(0, 4), "C", "5 before"]);
+  const waiting = chat.chat({ ...session, message: "wait" });
+  await eventually(async () => (await chat.getHistory(session)).messages.length === 7);
+  await chat.chat({ ...session, message: "e", onBusy: "rollback" }).result;
+  expect((await waiting.result).outcome).toBe("cancelled");
+  expect(await texts(chat)).toEqual([...whole.slice(0, 4), "C", "5 before", "e", "7 before"]);
+  await talk(chat, "f");
+  expect((await texts(chat)).slice(-2)).toEqual(["f", "9 before"]);
 });
 
 describe("UNSUPPORTED", () => {
