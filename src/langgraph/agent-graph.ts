@@ -4,7 +4,7 @@ import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
 import { RUN_KEY, type RunConfigurable } from "../store/store.js";
 import type { CompiledGraph } from "./graph.js";
 import { messagesState } from "./messages-reducer.js";
-import { importOptional } from "./models.js";
+import { importOptional } from "./optional-packages.js";
 
 /** What a graph is made of, as `createAgent` takes it. */
 export interface AgentParts {

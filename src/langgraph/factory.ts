@@ -12,7 +12,8 @@ import { LangGraphAgent, type AgentRuntime, type AgentSession } from "./agent.js
 import { buildAgentGraph, type AgentParts } from "./agent-graph.js";
 import { LangGraphConversation } from "./conversation.js";
 import { withCheckpointer, type CompiledGraph, type RunnableGraph } from "./graph.js";
-import { checkModelOptions, importOptional, ModelCache, nameOf, type ModelRequest } from "./models.js";
+import { checkModelOptions, ModelCache, nameOf, type ModelRequest } from "./models.js";
+import { importOptional } from "./optional-packages.js";
 import type { Credentials } from "./providers.js";
 import { isRecord } from "./to-json.js";
 

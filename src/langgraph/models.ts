@@ -3,6 +3,7 @@ import type { BaseChatModel } from "@langchain/core/language_models/chat_models"
 import { LRUCache } from "lru-cache";
 import { AgentError } from "../errors.js";
 import type { JsonObject } from "../json.js";
+import { importOptional } from "./optional-packages.js";
 import { findProvider, providers, type Credentials, type Provider } from "./providers.js";
 import { isRecord } from "./to-json.js";
 
@@ -177,34 +178,6 @@ async function importClass(name: string, provider: Provider): Promise<ModelClass
     "MODEL_NOT_CONFIGURED",
     `\`${provider.package}\` has no \`${provider.className}\`: its version does not fit. Run \`npm i ${provider.package}\`.`,
   );
-}
-
-/** Loads an optional peer, or says how to install it. */
-export async function importOptional(specifier: string, who: string): Promise<Record<string, unknown>> {
-  try {
-    return (await import(specifier)) as Record<string, unknown>;
-  } catch (error) {
-    if (!isMissing(error, specifier)) throw error;
-    throw new AgentError(
-      "MODEL_NOT_CONFIGURED",
-      `${who} needs the package \`${specifier}\`. Run \`npm i ${specifier}\`.`,
-      { cause: error },
-    );
-  }
-}
-
-/**
- * Whether an import failed because this package is not there. Node gives a code; bundlers that stand in for it (Vite
- * with its optional peers) only words. A package that is there but lacks one of its own has another name in them.
- */
-function isMissing(error: unknown, specifier: string): boolean {
-  if (!(error instanceof Error)) return false;
-  const { code } = error as { code?: unknown };
-  const says =
-    code === "ERR_MODULE_NOT_FOUND" ||
-    code === "MODULE_NOT_FOUND" ||
-    /not (find|resolve)/.test(error.message);
-  return says && (error.message.includes(`'${specifier}'`) || error.message.includes(`"${specifier}"`));
 }
 
 function clientOptions(
