@@ -1,4 +1,4 @@
-import { clientTexts } from "./errors.js";
+import { clientTexts, statusOf, type HttpErrorCode } from "./errors.js";
 import { requestSchemas, schemas } from "./openapi-schemas.js";
 
 /*
@@ -234,5 +234,11 @@ export function openApiDocument(basePath: string): Json {
       },
       schemas: { ...schemas, ...requestSchemas },
     },
+    // Its keys are the codes, as its type says.
+    "x-errors": (Object.keys(clientTexts) as HttpErrorCode[]).map((code) => ({
+      code,
+      status: statusOf(code),
+      message: clientTexts[code],
+    })),
   };
 }
