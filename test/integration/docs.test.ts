@@ -1,18 +1,22 @@
 import { existsSync, readFileSync } from "node:fs";
 import { Server, type AddressInfo } from "node:net";
 import { format } from "node:util";
+import { SignJWT } from "jose";
+import { humanInTheLoopMiddleware, tool, type AgentMiddleware } from "langchain";
 import type { ChatCompletionRequest, FixtureResponse } from "@copilotkit/aimock";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import type { ChatService } from "../../src/index.js";
+import { z } from "zod";
+import { ChatService } from "../../src/index.js";
+import { createHttpHandler, openApiDocument } from "../../src/http/index.js";
 import { startProviderMock, type ProviderMock } from "../support/provider-mock.js";
 import {
+  aliasesOf,
   brokenLinks,
   readPages,
   snippetsOf,
   SnippetFolder,
   STATED,
   type Snippet,
-  type SnippetRequest,
 } from "../support/docs-snippets.js";
 
 const pages = readPages();
@@ -23,8 +27,10 @@ interface Played {
   readonly output: string;
   /** How many values its comments stated, all of them right. */
   readonly stated: number;
-  readonly answer: { readonly status: number; readonly text: string } | undefined;
+  readonly answers: readonly { readonly status: number; readonly text: string }[];
 }
+
+const JWT_SECRET = "a secret of the test, of 32 bytes or more";
 
 let folder: SnippetFolder;
 let mock: ProviderMock;
@@ -55,6 +61,9 @@ beforeEach(() => {
     vi.stubEnv(`${provider}_API_KEY`, "a key of the test");
     vi.stubEnv(`${provider}_BASE_URL`, undefined);
   }
+  vi.stubEnv("JWT_SECRET", JWT_SECRET);
+  vi.stubEnv("SESSION_SECRET", "a secret of the test");
+  vi.stubEnv("API_KEYS", "adas-key=ada");
   const direct = globalThis.fetch;
   vi.stubGlobal("fetch", (input: string | URL | Request, init?: RequestInit) => {
     const url = input instanceof Request ? input.url : String(input);
@@ -102,15 +111,18 @@ async function play(snippet: Snippet): Promise<Played> {
     stated += 1;
   });
   const signals = process.listeners("SIGTERM");
+  const page = snippet.onPage ? await openPage() : undefined;
   try {
     const module = (await import(folder.executable(snippet))) as Record<string, unknown>;
-    const answered = snippet.asked && (await ask(module, snippet.asked));
-    return { output: output.join(""), stated, answer: answered };
+    const answers = await ask(module, snippet);
+    return { output: output.join(""), stated, answers };
   } finally {
+    await page?.close();
     const own = process.listeners("SIGTERM").filter((listener) => !signals.includes(listener));
     for (const listener of own) {
       process.off("SIGTERM", listener);
-      listener("SIGTERM");
+      // It may be async, which the type leaves out.
+      await (listener as (signal: string) => unknown)("SIGTERM");
     }
     await closeKept();
     // Rejections are told of when the microtasks are done.
@@ -127,21 +139,66 @@ async function closeKept(): Promise<void> {
   kept?.clear();
 }
 
-async function ask(
-  module: Record<string, unknown>,
-  { method, path, body }: SnippetRequest,
-): Promise<{ status: number; text: string }> {
-  const init = {
-    method,
-    headers: { "content-type": "application/json", authorization: "Bearer adas-token" },
-    ...(body !== undefined && { body }),
+/** Sends a snippet what it is asked, one after the other, as a browser that keeps cookies. */
+async function ask(module: Record<string, unknown>, snippet: Snippet): Promise<Played["answers"]> {
+  const [name, value] = snippet.header;
+  const headers = new Headers({ "content-type": "application/json", [name]: value });
+  if (value.includes("{jwt}")) headers.set(name, value.replace("{jwt}", await jwt()));
+  const answers = [];
+  for (const { method, path, body } of snippet.asked) {
+    const send = await asker(module, method);
+    const response = await send(path, { method, headers, ...(body !== undefined && { body }) });
+    const cookies = response.headers.getSetCookie().map((cookie) => cookie.split(";", 1)[0] ?? "");
+    if (cookies.length > 0) headers.set("cookie", cookies.join("; "));
+    answers.push({ status: response.status, text: await response.text() });
+  }
+  return answers;
+}
+
+type Send = (path: string, init: RequestInit) => Promise<Response>;
+
+async function asker(module: Record<string, unknown>, method: string): Promise<Send> {
+  type Handle = (request: Request) => Promise<Response>;
+  const { fetch: own = module[method] as Handle | undefined } = (module["default"] ?? {}) as {
+    fetch?: Handle;
   };
-  const own = module[method] as ((request: Request) => Promise<Response>) | undefined;
-  const response =
-    own === undefined
-      ? await fetch(`http://127.0.0.1:${String(await listeningPort())}${path}`, init)
-      : await own(new Request(`http://127.0.0.1${path}`, init));
-  return { status: response.status, text: await response.text() };
+  if (own !== undefined) return (path, init) => own(new Request(`http://127.0.0.1${path}`, init));
+  const origin = `http://127.0.0.1:${String(await listeningPort())}`;
+  return (path, init) => fetch(origin + path, init);
+}
+
+function jwt(): Promise<string> {
+  return new SignJWT()
+    .setProtectedHeader({ alg: "HS256" })
+    .setSubject("ada")
+    .setIssuer("https://login.example.com")
+    .setAudience("chat")
+    .setExpirationTime("1 minute")
+    .sign(new TextEncoder().encode(JWT_SECRET));
+}
+
+const refund = tool(({ amount }: { amount: number }) => `refunded ${String(amount)}`, {
+  name: "refund",
+  description: "pays money back",
+  schema: z.object({ amount: z.number() }),
+});
+
+/** What a page finds at its own origin: a handler that knows the page's user, with a tool that asks. */
+async function openPage(): Promise<ChatService> {
+  const chat = await ChatService.create({
+    provider: "openai",
+    model: "gpt-4.1-mini",
+    tools: [refund],
+    middleware: [humanInTheLoopMiddleware({ interruptOn: { refund: true } }) as AgentMiddleware],
+  });
+  const handler = createHttpHandler(chat, { authenticate: () => ({ userId: "ada" }) });
+  const direct = globalThis.fetch;
+  vi.stubGlobal("fetch", (input: string | URL | Request, init?: RequestInit) =>
+    typeof input === "string" && input.startsWith("/")
+      ? handler(new Request(`http://page.test${input}`, init))
+      : direct(input, init),
+  );
+  return chat;
 }
 
 /** The port of the server that a snippet started; the stand-in's own is another. */
@@ -171,25 +228,30 @@ describe("the code of the guide", () => {
     expect(Object.fromEntries(problems)).toEqual({});
   }, 120_000);
 
+  test("has the types of both versions of the AI SDK", () => {
+    const ofAiSdk = snippets.filter(({ code }) => code.includes('from "ai"'));
+    expect(ofAiSdk.length).toBeGreaterThan(1);
+    expect(Object.fromEntries(folder.typeProblems(ofAiSdk, aliasesOf(7)))).toEqual({});
+  }, 120_000);
+
   test.each(snippets.filter(({ notRun }) => notRun === undefined))(
     "$name runs to its end",
     async (snippet) => {
       const before = mock.requests().length;
-      const { stated, answer: answered } = await play(snippet);
+      const { stated, answers } = await play(snippet);
       expect(unhandled).toEqual([]);
       expect(stated).toBe([...snippet.code.matchAll(/; \/\/ ("|\d|true|false)/g)].length);
       if (/\bprovider:/.test(snippet.code)) expect(mock.requests().length).toBeGreaterThan(before);
-      if (snippet.asked === undefined) return;
-      expect(answered?.status).toBe(200);
-      expect(textOf(answered?.text ?? "")).toContain("The stand-in was told this");
+      if (snippet.asked.length === 0) return;
+      expect(answers.map(({ status, text }) => (status < 300 ? 200 : text))).toEqual(answers.map(() => 200));
+      expect(textOf(answers.at(-1)?.text ?? "")).toContain("The stand-in was told this");
     },
   );
 
   test("is run but for what cannot be", () => {
     expect(snippets.length).toBeGreaterThan(15);
-    expect(snippets.filter(({ notRun }) => notRun !== undefined).map(({ notRun }) => notRun)).toEqual([
-      "under node:test, in test/package",
-    ]);
+    const notRun = new Set(snippets.map(({ notRun: why }) => why));
+    expect(notRun).toEqual(new Set([undefined, "under node:test, in test/package", "a component"]));
   });
 
   test("shows the host's unit test that the package is tested with", () => {
@@ -202,7 +264,7 @@ describe("the code of the guide", () => {
 describe("a broken snippet fails", () => {
   let count = 0;
   const snippet = (code: string): Snippet => {
-    return { name: `broken.md:${String(++count)}`, code, notRun: undefined, asked: undefined };
+    return { ...snippets[0]!, name: `broken.md:${String(++count)}`, code, notRun: undefined, asked: [] };
   };
 
   test("when it throws", async () => {
@@ -222,6 +284,18 @@ describe("a broken snippet fails", () => {
   test("when it leaves a rejection to nobody", async () => {
     await play(snippet('void Promise.reject(new Error("nobody\'s"));\n'));
     expect(unhandled.splice(0)).toEqual([new Error("nobody's")]);
+  });
+});
+
+describe("docs/http-reference.md", () => {
+  test("is what the script makes of the OpenAPI document (npm run docs:http)", async () => {
+    const script = new URL("../../scripts/http-reference.mjs", import.meta.url).href;
+    // A script has no types.
+    const { renderHttpReference } = (await import(script)) as {
+      renderHttpReference: (document: object) => string;
+    };
+    const page = pages.find(({ path }) => path === "docs/http-reference.md");
+    expect(page?.text).toBe(renderHttpReference(openApiDocument("/agent_backend")));
   });
 });
 

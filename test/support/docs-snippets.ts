@@ -1,12 +1,18 @@
 /*
  * The guide's code: every ```ts block of README.md and docs/*.md as a module of its own, type-checked as a stranger
- * with a usual tsconfig would see it, and run against the sources.
+ * with a usual tsconfig would see it, and run against the sources. Blocks of ```tsx are type-checked only.
  *
  * An HTML comment before a block says what differs:
  *   <!-- not run: why -->                      type-checked only
  *   <!-- asked: POST /chat {"a":"json body"} -->  when the module has been run it is asked this, over HTTP if it
- *                                              listens, else through its export of the method's name
- * Requests come with the token "adas-token". A module that waits for SIGTERM is told so when it has run.
+ *                                              listens, else through its export of the method's name, else through
+ *                                              the `fetch` of its default export; several in their order, with the
+ *                                              cookies that were set before
+ *   <!-- with: name: value -->                 a header of those requests, instead of "authorization: Bearer
+ *                                              adas-token"; `{jwt}` in it is a token for "ada"
+ *   <!-- on a page -->                         run as in a page of a host that knows the user: addresses without an
+ *                                              origin lead to a handler there
+ * A module that waits for SIGTERM is told so when it has run.
  */
 import {
   existsSync,
@@ -35,7 +41,10 @@ export interface Snippet {
   readonly name: string;
   readonly code: string;
   readonly notRun: string | undefined;
-  readonly asked: SnippetRequest | undefined;
+  readonly asked: readonly SnippetRequest[];
+  readonly header: readonly [name: string, value: string];
+  readonly onPage: boolean;
+  readonly isTsx: boolean;
 }
 
 export interface SnippetRequest {
@@ -53,20 +62,26 @@ export function readPages(): Page[] {
   }));
 }
 
-const BLOCK = /((?:^<!--.*-->\n+)*)^```ts\n([\s\S]*?)^```$/gm;
+const BLOCK = /((?:^<!--.*-->\n+)*)^```(tsx?)\n([\s\S]*?)^```$/gm;
+const ASKED = /<!-- asked: (?<method>\w+) (?<path>\S+) ?(?<body>.*?) -->/g;
 
 export function snippetsOf({ path, text }: Page): Snippet[] {
-  return [...text.matchAll(BLOCK)].map(({ index, 1: comments = "", 2: code = "" }) => {
+  return [...text.matchAll(BLOCK)].map(({ index, 1: comments = "", 2: language, 3: code = "" }) => {
     const line = text.slice(0, index + comments.length).split("\n").length + 1;
-    const asked = /<!-- asked: (\w+) (\S+) ?(.*?) -->/.exec(comments);
+    const [, header = "authorization", value = "Bearer adas-token"] =
+      /<!-- with: ([\w-]+): (.+?) -->/.exec(comments) ?? [];
     return {
       name: `${path}:${String(line)}`,
       code,
-      notRun: /<!-- not run: (.+?) -->/.exec(comments)?.[1],
-      asked:
-        asked?.[1] === undefined
-          ? undefined
-          : { method: asked[1], path: asked[2] ?? "/", body: asked[3] || undefined },
+      notRun: language === "tsx" ? "a component" : /<!-- not run: (.+?) -->/.exec(comments)?.[1],
+      asked: [...comments.matchAll(ASKED)].map(({ groups: { method = "", path = "", body } = {} }) => ({
+        method,
+        path,
+        body: body || undefined,
+      })),
+      header: [header, value],
+      onPage: comments.includes("<!-- on a page -->"),
+      isTsx: language === "tsx",
     };
   });
 }
@@ -88,6 +103,20 @@ function entries(): Map<string, string> {
   );
 }
 
+/** The AI SDK is installed in two versions, under names of their own. */
+export function aliasesOf(version: 6 | 7): ReadonlyMap<string, string> {
+  return new Map([
+    ["ai", `ai${String(version)}`],
+    ["@ai-sdk/react", `ai-sdk-react${String(version - 3)}`],
+  ]);
+}
+
+function withAliases(code: string, aliases: ReadonlyMap<string, string>): string {
+  return code.replace(/(from )"([^"]+)"/g, (_, before: string, name: string) => {
+    return `${before}"${aliases.get(name) ?? name}"`;
+  });
+}
+
 /** Snippets as files, beside which the repository's packages are found. */
 export class SnippetFolder {
   readonly #folder: string;
@@ -102,9 +131,12 @@ export class SnippetFolder {
   }
 
   /** What the compiler says, by the snippet's name. One program for all: loading langchain's types takes most of it. */
-  typeProblems(snippets: readonly Snippet[]): Map<string, string[]> {
+  typeProblems(snippets: readonly Snippet[], aliases = aliasesOf(6)): Map<string, string[]> {
     const names = new Map(
-      snippets.map((snippet) => [this.#write("checked", snippet.name, snippet.code), snippet.name]),
+      snippets.map(({ name, code, isTsx }) => [
+        this.#write("checked", name, withAliases(code, aliases), isTsx ? "tsx" : "ts"),
+        name,
+      ]),
     );
     const program = ts.createProgram([...names.keys()], {
       target: ts.ScriptTarget.ES2022,
@@ -115,6 +147,8 @@ export class SnippetFolder {
       skipLibCheck: true,
       noEmit: true,
       types: ["node"],
+      jsx: ts.JsxEmit.ReactJSX,
+      lib: ["lib.es2023.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
       paths: Object.fromEntries([...this.#entries].map(([name, path]) => [name, [path]])),
     });
     const found = new Map<string, string[]>();
@@ -131,19 +165,19 @@ export class SnippetFolder {
 
   /** A snippet ready to be imported: led to the sources, and with the values that its comments state put to the test. */
   executable(snippet: Snippet): string {
-    const code = withStatedValues(snippet.code)
+    const code = withStatedValues(withAliases(snippet.code, aliasesOf(6)))
       .replace(/((?:from|import) )"(agent-sessions[^"]*)"/g, (_, before: string, name: string) => {
         const source = this.#entries.get(name);
         if (source === undefined) throw new Error(`The package has no entry "${name}"`);
         return `${before}${JSON.stringify(source)}`;
       })
       // The system chooses the port: that of the guide may be taken.
-      .replace(/\.listen\(\d+/g, ".listen(0");
+      .replace(/(\.listen\(|\bport: )\d+/g, "$10");
     return this.#write("src", snippet.name, code);
   }
 
-  #write(folder: string, name: string, code: string): string {
-    const file = join(this.#folder, folder, `${name.replaceAll(/[/:.]/g, "-")}.ts`);
+  #write(folder: string, name: string, code: string, extension = "ts"): string {
+    const file = join(this.#folder, folder, `${name.replaceAll(/[/:.]/g, "-")}.${extension}`);
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, code);
     return file;
