@@ -22,6 +22,19 @@ interface ModelCall {
   toolCallIds: (string | undefined)[];
 }
 
+function newCall(runId: string, messageId: string | undefined): ModelCall {
+  return {
+    runId,
+    messageId,
+    texts: 0,
+    reasonings: 0,
+    open: undefined,
+    openId: "",
+    streamed: false,
+    toolCallIds: [],
+  };
+}
+
 interface ToolCall {
   readonly toolName: string;
   /** The JSON of the input that was last shown. */
@@ -87,17 +100,7 @@ export class RunTap extends BaseCallbackHandler {
   ): Promise<void> {
     if (parentRunId !== undefined && this.#insideTools.has(parentRunId)) return;
     if (tags?.some((tag) => HIDDEN_TAGS.includes(tag)) === true) return;
-    const call: ModelCall = {
-      runId,
-      messageId: undefined,
-      texts: 0,
-      reasonings: 0,
-      open: undefined,
-      openId: "",
-      streamed: false,
-      toolCallIds: [],
-    };
-    this.#calls.set(runId, call);
+    this.#calls.set(runId, newCall(runId, undefined));
     this.#steps += 1;
     await this.#queue.push({ type: "step-started", step: this.#steps });
   }
@@ -398,16 +401,7 @@ export class RunTap extends BaseCallbackHandler {
   }
 
   async #wholeMessage(message: AIMessage): Promise<void> {
-    const call: ModelCall = {
-      runId: message.id ?? String(this.#seenMessages.size),
-      messageId: message.id,
-      texts: 0,
-      reasonings: 0,
-      open: undefined,
-      openId: "",
-      streamed: false,
-      toolCallIds: [],
-    };
+    const call = newCall(message.id ?? String(this.#seenMessages.size), message.id);
     await this.#content(call, message);
     await this.#endPart(call);
     await this.#toolInputs(message);

@@ -4,12 +4,6 @@ import type { SessionIdentity } from "../session.js";
 import { memoryStore, type MemoryStore } from "./memory/memory-store.js";
 import type { DropReason, EventLog, ForkingSaver, RunLedger, SessionStore, Store } from "./store.js";
 
-/** Whether a saver has the fork points of this library. */
-export function isForkingSaver(saver: BaseCheckpointSaver): saver is ForkingSaver {
-  const candidate = saver as Partial<ForkingSaver>;
-  return typeof candidate.forkPoints === "function" && typeof candidate.restore === "function";
-}
-
 /**
  * A store made whole: parts that were left out are in-process ones. Owns, and closes, only those.
  *
