@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { Server, type AddressInfo } from "node:net";
+import { basename, dirname, join } from "node:path";
 import { format } from "node:util";
 import { SignJWT } from "jose";
 import { humanInTheLoopMiddleware, tool, type AgentMiddleware } from "langchain";
@@ -12,14 +13,19 @@ import { startProviderMock, type ProviderMock } from "../support/provider-mock.j
 import {
   aliasesOf,
   brokenLinks,
+  linksOf,
+  readPage,
   readPages,
   snippetsOf,
   SnippetFolder,
   STATED,
+  type Page,
   type Snippet,
 } from "../support/docs-snippets.js";
 
 const pages = readPages();
+/** Its code is that of README.md, and so need not be run again. */
+const chinese = readPage("README.zh-CN.md");
 const snippets = pages.flatMap(snippetsOf);
 
 /** What a run of a snippet left behind. */
@@ -287,6 +293,28 @@ describe("a broken snippet fails", () => {
   });
 });
 
+describe("README.zh-CN.md", () => {
+  const english = pages.find(({ path }) => path === "README.md")!;
+  const codeOf = (page: Page): string[] => page.text.match(/(?:^<!--.*-->\n)*^```[\s\S]*?^```$/gm) ?? [];
+  const levelsOf = (page: Page): number[] => {
+    const prose = page.text.replace(/^```[\s\S]*?^```$/gm, "");
+    return [...prose.matchAll(/^(#+|-) /gm)].map(([, mark = ""]) => (mark === "-" ? 0 : mark.length));
+  };
+
+  test("has the sections, the points and the code of README.md", () => {
+    expect(levelsOf(chinese)).toEqual(levelsOf(english));
+    expect(codeOf(chinese)).toEqual(codeOf(english));
+    expect(codeOf(english).length).toBeGreaterThan(5);
+  });
+
+  test("links to what README.md links to, and each to the other", () => {
+    const others = (page: Page): string[] => linksOf(page).filter((link) => !link.startsWith("README"));
+    expect(others(chinese)).toEqual(others(english));
+    expect(linksOf(english)[0]).toBe("README.zh-CN.md");
+    expect(linksOf(chinese)[0]).toBe("README.md");
+  });
+});
+
 describe("docs/http-reference.md", () => {
   test("is what the script makes of the OpenAPI document (npm run docs:http)", async () => {
     const script = new URL("../../scripts/http-reference.mjs", import.meta.url).href;
@@ -300,7 +328,7 @@ describe("docs/http-reference.md", () => {
 });
 
 describe("links", () => {
-  test.each(pages)("of $path lead somewhere", (page) => {
+  test.each([...pages, chinese])("of $path lead somewhere", (page) => {
     expect(brokenLinks(page)).toEqual([]);
   });
 
@@ -309,6 +337,27 @@ describe("links", () => {
     const named = [...text.matchAll(/`([\w/-]+(?:\.ts|\/))`/g)].map(([, path = ""]) => path);
     expect(named.length).toBeGreaterThan(5);
     expect(named.filter((path) => !existsSync(new URL(`../../src/${path}`, import.meta.url)))).toEqual([]);
+  });
+
+  test("of the readmes and the guide lead to files of the package", () => {
+    const { files } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+      files: string[];
+    };
+    const packed = new Set(["README.md", "LICENSE", "package.json", "docs/decisions"]);
+    for (const pattern of files.filter((name) => name.endsWith(".md"))) {
+      const folder = dirname(pattern);
+      if (!pattern.includes("*")) packed.add(pattern);
+      else
+        for (const name of readdirSync(new URL(`../../${folder}`, import.meta.url)))
+          if (name.endsWith(".md")) packed.add(`${folder}/${name}`);
+    }
+    const missing = [...pages, chinese].flatMap((page) =>
+      linksOf(page)
+        .map((target) => join(dirname(page.path), target.split("#", 1)[0] || basename(page.path)))
+        .filter((target) => !packed.has(target))
+        .map((target) => `${page.path}: ${target}`),
+    );
+    expect(missing).toEqual([]);
   });
 
   test("that lead nowhere are found", () => {

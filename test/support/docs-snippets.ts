@@ -56,10 +56,11 @@ export interface SnippetRequest {
 /** The readme and the guide; decisions are history and need not run any more. */
 export function readPages(): Page[] {
   const guide = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"));
-  return ["README.md", ...guide.map((name) => `docs/${name}`)].map((path) => ({
-    path,
-    text: readFileSync(join(root, path), "utf8"),
-  }));
+  return ["README.md", ...guide.map((name) => `docs/${name}`)].map(readPage);
+}
+
+export function readPage(path: string): Page {
+  return { path, text: readFileSync(join(root, path), "utf8") };
 }
 
 const BLOCK = /((?:^<!--.*-->\n+)*)^```(tsx?)\n([\s\S]*?)^```$/gm;
@@ -219,11 +220,17 @@ function toLine({ messageText, file, start }: ts.Diagnostic): string {
 
 const LINK = /\[[^\]]*\]\(([^)\s]+)\)/g;
 
+/** Links within the repository, as they are written. */
+export function linksOf(page: Page): string[] {
+  const prose = page.text.replace(/^```[\s\S]*?^```$/gm, "");
+  return [...prose.matchAll(LINK)]
+    .map(([, target = ""]) => target)
+    .filter((target) => !/^[a-z]+:/.test(target));
+}
+
 /** Links within the repository that lead nowhere. */
 export function brokenLinks(page: Page): string[] {
-  const prose = page.text.replace(/^```[\s\S]*?^```$/gm, "");
-  return [...prose.matchAll(LINK)].flatMap(([, target = ""]) => {
-    if (/^[a-z]+:/.test(target)) return [];
+  return linksOf(page).flatMap((target) => {
     const [path = "", anchor] = target.split("#");
     const file = path === "" ? join(root, page.path) : resolve(root, dirname(page.path), path);
     if (path !== "" && !existsSync(file)) return [target];
