@@ -1,5 +1,5 @@
-import type { ChatService, SessionRef } from "../index.js";
-import type { Caller } from "./auth.js";
+import { AgentError, type ChatService, type SessionRef } from "../index.js";
+import { isUnguessable, type Caller } from "./auth.js";
 import type { HttpSettings, HttpUser } from "./options.js";
 
 /** Promises that must be kept after the answer has been sent, as serverless hosts want to be told. */
@@ -30,12 +30,22 @@ export interface Route {
   ): Promise<Response>;
 }
 
-/** The session that an id of the path names: the caller's own. */
+/**
+ * The session that an id of the path names: the caller's own. Callers without a user have no session under an id that
+ * could be guessed, though the host may have begun one in-process.
+ *
+ * @throws {AgentError} `SESSION_NOT_FOUND`
+ */
 export function sessionOf(context: {
   readonly params: Readonly<Record<string, string>>;
   readonly caller: Caller<HttpUser>;
 }): SessionRef {
-  return refOf(context.params["id"] ?? "", context.caller);
+  const { params, caller } = context;
+  const id = params["id"] ?? "";
+  if (caller.userId === undefined && !isUnguessable(id)) {
+    throw new AgentError("SESSION_NOT_FOUND", "There is no such session.");
+  }
+  return refOf(id, caller);
 }
 
 export function refOf(sessionId: string, { userId }: Caller<HttpUser>): SessionRef {

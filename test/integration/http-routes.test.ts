@@ -193,6 +193,24 @@ describe("who may do what", () => {
     expect((await ask(handler, "/sessions")).status).toBe(403);
     expect((await ask(handler, "/agent-stats")).status).toBe(401);
   });
+
+  test("anonymous callers cannot reach a session that the host began in-process under a plain id", async () => {
+    const { chat, handler } = await handlerFor(() => "Hello", { authenticate: undefined, anonymous: true });
+    await chat.chat({ sessionId: "main", message: "Hi" }).result;
+    for (const id of ["main", "none"]) {
+      const answers = [
+        await ask(handler, `/chat/${id}/messages`),
+        await ask(handler, `/chat/${id}/stream`),
+        await ask(handler, `/chat/${id}/stream?format=events`),
+        await ask(handler, `/chat/${id}/stop`, { method: "POST" }),
+        await ask(handler, `/chat/${id}/resume`, { body: { answers: { x: 1 } } }),
+        await ask(handler, `/sessions/${id}`, { method: "DELETE" }),
+      ];
+      for (const answer of answers)
+        expect([answer.status, await codeOf(answer)]).toEqual([404, "SESSION_NOT_FOUND"]);
+    }
+    expect((await chat.getHistory({ sessionId: "main" })).messages).toHaveLength(2);
+  });
 });
 
 describe("other sites", () => {
