@@ -247,3 +247,35 @@ describe("what the host knows of a user", () => {
     expect(textOf(await answer.text())).toBe("Hello");
   });
 });
+
+test("shutting down as docs/deploying.md has it: answers come to their end, new ones are told to come later", async () => {
+  const hold = gate();
+  const { chat, handler } = await handlerFor(async () => {
+    await hold.opened;
+    return { text: ["first ", "last"] };
+  });
+  const server = await hosts["node:http"]!(handler);
+  const origin = await listen(server);
+  const url = `${origin}/agent_backend`;
+  const answer = await post(`${url}/chat`, { session_id: "s1", message: "Hi" }, "ann");
+  const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+  await until(async () => (await chat.getRun(session))?.status === "running");
+
+  const closed = chat.close({ drainMs: 20_000 });
+  const health = await fetch(`${url}/agent-health`);
+  expect([health.status, await health.json()]).toEqual([503, { status: "draining", ready: false }]);
+  const refused = await post(`${url}/chat`, { session_id: "s2", message: "Hi" }, "ann");
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+  hold.open();
+  await closed;
+  // The run has ended; its reader has not read yet.
+  const ended = new Promise((resolve) => server.close(resolve));
+  server.closeIdleConnections();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
+  expect(textOf(text)).toBe("first last");
+  expect(text).toContain("[DONE]");
+  server.closeAllConnections();
+  await ended;
+  await expect(fetch(`${url}/agent-health`)).rejects.toThrow();
+});

@@ -413,7 +413,7 @@ describe("events", () => {
 
   test("the same run id runs once; with another message it is a conflict", async () => {
     const { handler } = await handlerFor(["one", "two"]);
-    const first = await (await say(handler, "ann", "s1", { run_id: "r1" })).json();
+    const first: unknown = await (await say(handler, "ann", "s1", { run_id: "r1" })).json();
     expect(await (await say(handler, "ann", "s1", { run_id: "r1" })).json()).toEqual(first);
     expect((await say(handler, "ann", "s1", { run_id: "r1", message: "other" })).status).toBe(409);
   });
