@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { environment } from "./support/measure.mjs";
 
-const QUESTIONS = ["import-time", "turn-overhead", "idle-agents"];
+const QUESTIONS = ["import-time", "turn-overhead", "idle-agents", "http"];
 const args = process.argv.slice(2);
 const quick = args.includes("--quick");
 
