@@ -74,6 +74,20 @@ export default tseslint.config(
     },
   },
   {
+    // Run in browsers.
+    files: ["examples/express/public/*.js"],
+    languageOptions: {
+      globals: {
+        AbortController: "readonly",
+        TextDecoderStream: "readonly",
+        crypto: "readonly",
+        document: "readonly",
+        fetch: "readonly",
+        sessionStorage: "readonly",
+      },
+    },
+  },
+  {
     files: ["test/package/consumers/jest/*"],
     languageOptions: { globals: { expect: "readonly", test: "readonly" } },
   },

@@ -1,6 +1,6 @@
 // Runs an example straight from its TypeScript: `node examples/run.mjs quickstart`.
 // The import of "agent-sessions" leads to this repository's own sources, so that nothing has to be built before.
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { build } from "esbuild";
@@ -27,7 +27,10 @@ for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
 ])
-  process.once(signal, () => process.exit(code));
+  process.once(signal, () => {
+    // An example that has one of its own ends by itself.
+    if (process.listenerCount(signal) === 0) process.exit(code);
+  });
 
 await build({
   // Children that an example starts are files of their own.
@@ -40,6 +43,8 @@ await build({
   packages: "external",
   alias: {
     "agent-sessions": source("index.ts"),
+    "agent-sessions/express": source("express.ts"),
+    "agent-sessions/http": source("http/index.ts"),
     "agent-sessions/langgraph": source("langgraph/index.ts"),
     "agent-sessions/testing": source("testing/index.ts"),
   },
@@ -48,4 +53,7 @@ await build({
   target: "node20",
   logLevel: "warning",
 }).catch(() => process.exit(1)); // esbuild has said why.
+// Files that are served lie beside the program. A link, so that an edited page needs no restart.
+const pages = join(examples, name, "public");
+if (existsSync(pages)) symlinkSync(pages, join(outdir, "public"), "junction");
 await import(pathToFileURL(join(outdir, "main.mjs")).href);
