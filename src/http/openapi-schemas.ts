@@ -111,6 +111,17 @@ export const schemas = {
   Cleanup: closed({ expired_agents: integer, expired_runs: integer, deleted_sessions: integer }),
 } as const;
 
+const message = {
+  oneOf: [
+    ...content.oneOf,
+    {
+      type: "object",
+      properties: { id: { ...string, description: "The client's own." }, content },
+      required: ["content"],
+    },
+  ],
+} as const;
+
 const model = {
   provider: { ...string, description: "Only within what the host allows, as is `model_name`." },
   model_name: string,
@@ -118,7 +129,14 @@ const model = {
 
 const run = {
   run_id: { ...string, description: "A request sent again under the same id runs once." },
-  stream: { ...boolean, default: true },
+  stream: { ...boolean, default: true, description: "False asks for one JSON object in place of events." },
+} as const;
+
+const busy = {
+  on_busy: {
+    enum: ["enqueue", "reject", "interrupt", "rollback"],
+    description: "What a message does that finds its session busy. Default: as the service is set.",
+  },
 } as const;
 
 export const requestSchemas = {
@@ -128,8 +146,8 @@ export const requestSchemas = {
         type: "object",
         properties: {
           session_id: string,
-          message: content,
-          on_busy: { enum: ["enqueue", "reject", "interrupt", "rollback"] },
+          message,
+          ...busy,
           ...model,
           ...run,
         },
@@ -139,11 +157,13 @@ export const requestSchemas = {
         type: "object",
         description: "What the AI SDK's chat transport sends; only the last message is read.",
         properties: {
-          id: string,
+          id: { ...string, description: "The session id." },
           messages: { type: "array", items: { type: "object" } },
           trigger: { enum: ["submit-message", "regenerate-message"] },
           messageId: string,
+          ...busy,
           ...model,
+          ...run,
         },
         required: ["id", "messages"],
       },
@@ -165,7 +185,7 @@ export const requestSchemas = {
   AgUiRequest: {
     type: "object",
     properties: {
-      threadId: string,
+      threadId: { ...string, description: "The session id." },
       runId: string,
       messages: { type: "array", items: { type: "object" } },
       resume: { type: "array", items: { type: "object" } },
