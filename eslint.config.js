@@ -4,8 +4,17 @@ import tseslint from "typescript-eslint";
 const requireDescription = { "ts-expect-error": "allow-with-description", minimumDescriptionLength: 10 };
 
 export default tseslint.config(
-  // The TypeScript consumer resolves only beside an installed package.
-  { ignores: ["dist/", "coverage/", "**/.next/", "docs/api/", "test/package/consumers/vitest/"] },
+  // The TypeScript consumer resolves only beside an installed package, the Next.js example only with its own ones.
+  {
+    ignores: [
+      "dist/",
+      "coverage/",
+      "**/.next/",
+      "docs/api/",
+      "test/package/consumers/vitest/",
+      "examples/next/",
+    ],
+  },
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   js.configs.recommended,
   {

@@ -26,6 +26,17 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          // Real builds of the examples: alone, for they take both the processor and their time.
+          name: "apps",
+          include: ["test/apps/*.test.ts"],
+          setupFiles: ["test/support/leak-guard.ts"],
+          testTimeout: 60_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: "types",
           include: [],
           typecheck: {

@@ -38,7 +38,8 @@ export default function setup(project: TestProject): () => void {
   };
 }
 
-function pack(destination: string): string {
+/** Packs the package as npm would publish it, and gives the path of the tarball. */
+export function pack(destination: string): string {
   execFileSync("npm", ["pack", "--silent", "--pack-destination", destination], {
     cwd: root,
     stdio: ["ignore", "ignore", "inherit"],
