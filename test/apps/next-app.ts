@@ -135,7 +135,8 @@ async function build(app: string): Promise<void> {
   const code = await new Promise((resolve) => child.once("close", resolve));
   if (code !== 0) throw new Error(`\`next build\` ended with ${String(code)}:\n${output()}`);
   // Optional packages that are not there must not show in a host's build.
-  if (/Module not found|⚠/.test(output())) throw new Error(`\`next build\` warns:\n${output()}`);
+  if (/Module not found|Can't resolve|Critical dependency/.test(output()))
+    throw new Error(`\`next build\` warns:\n${output()}`);
 }
 
 function serve(app: string, command: "start" | "dev"): Promise<{ url: string; server: ChildProcess }> {

@@ -71,7 +71,7 @@ async function send(id: string, text: string, init: RequestInit = {}): Promise<R
   return fetch(`${url}/chat`, { method: "POST", headers, body, ...init });
 }
 
-test("tokens arrive one by one, though Next compresses what it serves", async () => {
+test("tokens arrive one by one, to a client that takes compressed answers too", async () => {
   const answer = await send(randomUUID(), "Tell me a story");
   const begun = performance.now();
   const arrivals: number[] = [];
