@@ -88,8 +88,10 @@ export class ChatPanel {
     this.#update();
     try {
       const sessions = await this.#listSessions();
-      // One that the server does not know begins with its first message.
-      const isKnown = sessions.some(({ session_id: id }) => id === sessionId);
+      // A session is listed when its first run begins; a message that waits for its turn was sent all the same.
+      const isKnown =
+        sessions.some(({ session_id: id }) => id === sessionId) ||
+        this.#memory.get("sent")?.sessionId === sessionId;
       const history = isKnown ? await this.#api.history(sessionId, signal) : undefined;
       if (signal.aborted) return;
       if (history !== undefined) {
