@@ -266,6 +266,7 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     page.on("request", (request) => {
       if (request.method() === "POST") posted.push(request.url());
     });
+    await page.reload();
     for (const paragraph of ["The lighthouse stood", "One night in November"]) {
       await a.root.getByText(paragraph).waitFor();
       await page.reload();
@@ -284,6 +285,39 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
       "Tell me a story",
     ]);
     expect(await a.tool().count()).toBe(1);
+  });
+
+  test("a history that holds a part of a run, with the whole run on top, gives the run once", async () => {
+    // What is at the server between two steps of a run, and then what its stream replays.
+    const shown = await page.evaluate(`import("/conversation.js").then(({ Conversation }) => {
+      const items = new Map();
+      const conversation = new Conversation((item) => items.set(item.key, { ...item }));
+      const call = { id: "c1", name: "get_weather", input: { city: "Oslo" } };
+      conversation.load({
+        messages: [
+          { id: "m1", role: "user", content: "Weather?" },
+          { id: "m2", role: "assistant", content: "Let me look.", tool_calls: [call] },
+          { id: "m3", role: "tool", content: "Rain.", tool_call_id: "c1", tool_name: "get_weather" },
+        ],
+        interrupts: [],
+      });
+      for (const event of [
+        { type: "run-started", runId: "r1", messageId: "m1" },
+        { type: "text-start", id: "m2" },
+        { type: "text-delta", id: "m2", delta: "Let me " },
+        { type: "text-delta", id: "m2", delta: "look." },
+        { type: "text-end", id: "m2" },
+        { type: "tool-input-start", toolCallId: "c1", toolName: "get_weather" },
+        { type: "tool-input-available", toolCallId: "c1", toolName: "get_weather", input: call.input },
+        { type: "tool-output-available", toolCallId: "c1", toolName: "get_weather", output: "Rain." },
+        { type: "text-start", id: "m4" },
+        { type: "text-delta", id: "m4", delta: "It rains." },
+        { type: "run-finished", outcome: "completed" },
+      ])
+        conversation.apply(event);
+      return [...items.values()].map(({ text, output }) => text ?? output);
+    })`);
+    expect(shown).toEqual(["Weather?", "Let me look.", "Rain.", "It rains."]);
   });
 
   test("a lost connection goes on after the last event", async () => {
@@ -378,6 +412,28 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     await a.root.getByText("Tell me a story").waitFor();
     await admin.button("Clean up").click();
     await admin.root.getByText(/Cleaned up: \d+ agents/).waitFor();
+  });
+
+  test("with one agent for all, a user waits for the other, also over a reload, and is answered", async () => {
+    const small = await startExample({ AGENT_MAX_INSTANCES: "1" });
+    try {
+      await page.goto(small.url);
+      const a = await signedIn("panel-a");
+      const b = await signedIn("panel-b");
+      await a.say("Tell me a story");
+      await a.root.getByText("The lighthouse").waitFor();
+      await b.say("My name is Quartz");
+      await b.button("Stop").waitFor();
+      await page.reload();
+      await b.button("Stop").waitFor();
+      expect(await b.root.locator(".item").allTextContents()).toEqual(["My name is Quartz"]);
+      await a.button("Stop").click();
+      await b.root.getByText("Hello Quartz.").waitFor();
+      expect(await b.root.locator(".item.user").count()).toBe(1);
+    } finally {
+      small.process.kill("SIGTERM");
+    }
+    expect(await small.ended).toBe(0);
   });
 
   test("wrong input is refused in words, and nothing is sent", async () => {
