@@ -2,7 +2,13 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 const at = (name) => new URL(name, import.meta.url);
-const { environment, results } = JSON.parse(readFileSync(at("results.json"), "utf8"));
+const results = JSON.parse(readFileSync(at("results.json"), "utf8"));
+
+/** When, with what and how the table under it was made. */
+function made(question) {
+  const { environment } = results[question];
+  return `_\`npm run bench -- ${question}\`, ${environment.date}: Node ${environment.node}, @langchain/langgraph ${environment.langgraph}, langchain ${environment.langchain}, @langchain/core ${environment.core}; ${environment.cpu}_`;
+}
 
 const ms = (value) => value.toFixed(2);
 const ratio = ({ median, low, high }) => `${median.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
@@ -12,9 +18,9 @@ function table(head, rows) {
   return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
-const turns = results["turn-overhead"];
-const { own, map } = results["idle-agents"];
-const imports = results["import-time"];
+const turns = results["turn-overhead"].result;
+const { own, map } = results["idle-agents"].result;
+const imports = results["import-time"].result;
 
 writeFileSync(
   at("README.md"),
@@ -24,9 +30,6 @@ writeFileSync(
 question. Each question runs in a process of its own; contestants take turns, A B A B …, so that drift of the machine's
 speed hits all alike; medians are shown, and ratios with a 95 % interval. Absolute times depend on the machine: compare
 within a table only. The model answers at once, so that what is measured is everything but the model.
-
-Measured on ${environment.date} with \`npm run bench\`: Node ${environment.node}, @langchain/langgraph ${environment.langgraph},
-langchain ${environment.langchain}, @langchain/core ${environment.core}, ${environment.cpu}.
 
 ## What does a turn cost over LangGraph itself?
 
@@ -61,6 +64,8 @@ ${table(
   ]),
 )}
 
+${made("turn-overhead")}
+
 ## What does an idle agent cost?
 
 One turn in each of ${whole(own.agents)} sessions, then the agents are closed and the conversations kept; against a \`Map\` of
@@ -80,6 +85,8 @@ ${table(
 )}
 
 \`getAgent\` of a live session: ${whole(own.getAgentPerSecond)} a second.
+
+${made("idle-agents")}
 
 ## How does it do over HTTP?
 
@@ -101,7 +108,7 @@ ${table(
     "p99 ms",
     "first token p50",
   ],
-  results.http.map(({ name, msPerToken, cold, warm }) => [
+  results.http.result.map(({ name, msPerToken, cold, warm }) => [
     name,
     msPerToken,
     ...[cold, warm].flatMap((part) => [
@@ -113,11 +120,15 @@ ${table(
   ]),
 )}
 
+${made("http")}
+
 ## How long does the import take?
 
 ${table(
   ["module", "ms, median of fresh processes"],
   Object.entries(imports).map(([name, value]) => [`\`${name}\``, ms(value)]),
 )}
+
+${made("import-time")}
 `,
 );

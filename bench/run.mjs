@@ -1,6 +1,7 @@
-/** Runs the benchmarks one after another, each in a process of its own; writes results.json and README.md. `--quick` for a look. */
+/** Runs the benchmarks one after another, each in a process of its own; adds what
+ * it measured to results.json and writes README.md from it. `--quick` for a look. */
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { environment } from "./support/measure.mjs";
 
@@ -14,7 +15,8 @@ if (args[0] === "--one") {
   process.stdout.write(JSON.stringify(result));
 } else {
   const wanted = args.filter((arg) => !arg.startsWith("--"));
-  const results = {};
+  const file = new URL("results.json", import.meta.url);
+  const saved = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
   for (const question of wanted.length > 0 ? wanted : QUESTIONS) {
     const child = spawnSync(
       process.execPath,
@@ -29,12 +31,11 @@ if (args[0] === "--one") {
       { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" },
     );
     if (child.status !== 0) process.exit(child.status ?? 1);
-    results[question] = JSON.parse(child.stdout);
+    const answer = { environment: environment(), result: JSON.parse(child.stdout) };
+    process.stdout.write(`${JSON.stringify({ [question]: answer }, null, 2)}\n`);
+    saved[question] = answer;
+    // A look is no measurement.
+    if (!quick) writeFileSync(file, `${JSON.stringify(saved, null, 2)}\n`);
   }
-  const report = { environment: environment(), quick, results };
-  process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  if (!quick && wanted.length === 0) {
-    writeFileSync(new URL("results.json", import.meta.url), `${JSON.stringify(report, null, 2)}\n`);
-    await import("./report.mjs");
-  }
+  if (!quick && QUESTIONS.every((question) => question in saved)) await import("./report.mjs");
 }
