@@ -266,7 +266,9 @@ export interface SessionPage {
 /** The directory of sessions: who has which, with what config, since when. */
 export interface SessionStore {
   /**
-   * Creates the row or renews its config and `lastUsedAt`; `createdAt` stays that of the first call.
+   * Creates the row or renews its config and `lastUsedAt`; `createdAt` stays that of the first call. A store that
+   * shares the ledger's engine may create the row when the first run is accepted, so that it is listed while that
+   * waits.
    * Called at the start and end of a run with its lease; a store that shares the ledger's engine refuses a
    * stale one with `LEASE_LOST`.
    */

@@ -346,3 +346,13 @@ it("sweeps, closes and tells of drops when its parts are spread into another sto
   expect(told).toEqual(["a:ttl"]);
   await spread.close?.();
 });
+
+it("lists a session from the acceptance of its first run on, and none whose run was refused", async () => {
+  await store.runs.submit(submission({ sessionId: "a" }));
+  expect((await store.sessions.list({ limit: 10 })).sessions.map(({ sessionId }) => sessionId)).toEqual([
+    "a",
+  ]);
+  const refused = store.runs.submit(submission({ sessionId: "b", totalQueueLimit: 1 }));
+  await expect(refused).rejects.toMatchObject({ code: "QUEUE_FULL" });
+  expect(await store.sessions.count()).toBe(1);
+});

@@ -129,6 +129,9 @@ class WholeMemoryStore implements MemoryStore {
       maxRetainedRuns: limit("maxRetainedRuns"),
       maxStateBytes: limit("maxStateBytes"),
       lastSeq: (threadId, runId) => this.events.last(threadId, runId),
+      onAccept: (run) => {
+        this.sessions.open(run, run.config);
+      },
       onRetain: (threadId, runId) => {
         this.events.finished(threadId, runId);
       },

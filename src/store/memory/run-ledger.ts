@@ -64,6 +64,8 @@ export interface MemoryRunLedgerOptions {
   readonly maxStateBytes?: number | undefined;
   /** The last event of a run, asked for when the ledger itself ends a run that had begun. */
   readonly lastSeq?: ((threadId: string, runId: string) => number) | undefined;
+  /** A run has been accepted. Must not throw. */
+  readonly onAccept?: ((run: RunRecord) => void) | undefined;
   /** A run has ended and is retained. Must not throw. */
   readonly onRetain?: ((threadId: string, runId: string) => void) | undefined;
   /** A run is no longer known. Must not throw. */
@@ -87,6 +89,7 @@ export class MemoryRunLedger implements RunLedger {
 
   readonly #clock: Clock;
   readonly #maxStateBytes: number;
+  readonly #onAccept: ((run: RunRecord) => void) | undefined;
   readonly #onStep: (() => void) | undefined;
   readonly #retention: RunRetention;
   readonly #state: LedgerState;
@@ -96,6 +99,7 @@ export class MemoryRunLedger implements RunLedger {
     const { clock = systemClock, onForget, onRetain, lastSeq } = options;
     this.#clock = clock;
     this.#maxStateBytes = options.maxStateBytes ?? 1_048_576;
+    this.#onAccept = options.onAccept;
     this.#onStep = options.onStep;
     this.#retention = new RunRetention({
       clock,
@@ -159,6 +163,7 @@ export class MemoryRunLedger implements RunLedger {
       else if (onBusy === "interrupt" || onBusy === "rollback") this.#state.clear(session, onBusy);
       this.#state.enqueue(this.#state.accept(session, record, bytes), answered !== undefined);
       this.#state.settle(session);
+      this.#onAccept?.(record);
       return { run: record, created: true };
     });
   }

@@ -78,6 +78,13 @@ export class MemorySessionStore implements SessionStore {
     });
   }
 
+  /** Makes the row of a session whose first run has been accepted, so that it is listed while that waits. */
+  open({ threadId, sessionId, userId }: SessionIdentity, config: JsonObject): void {
+    if (this.#rows.has(threadId)) return;
+    const now = this.#clock.now();
+    this.#add(new Row(threadId, sessionId, userId, ++this.#created, now, copyJson(config)));
+  }
+
   get(threadId: string): Promise<SessionRecord | undefined> {
     return Promise.resolve(this.#rows.get(threadId)?.record);
   }
