@@ -58,11 +58,30 @@ async function dispatch<TConfig extends object, TContext, TUser extends HttpUser
   const url = new URL(request.url);
   const { basePath } = settings;
   if (!url.pathname.startsWith(`${basePath}/`)) throw new HttpError("ROUTE_NOT_FOUND");
-  const { route, params } = matchRoute(request.method, url.pathname.slice(basePath.length));
+  // Load balancers ask with HEAD whether a GET would do.
+  const isHead = request.method === "HEAD";
+  const method = isHead ? "GET" : request.method;
+  const { route, params } = matchRoute(method, url.pathname.slice(basePath.length));
   checkSite(request, settings);
   const caller = await admit(route.access, request, settings);
   const { waitUntil } = call;
-  return route.handle({ chat, settings, request, query: url.searchParams, params, caller, waitUntil });
+  const response = await route.handle({
+    chat,
+    settings,
+    request,
+    query: url.searchParams,
+    params,
+    caller,
+    waitUntil,
+  });
+  return isHead ? withoutBody(response) : response;
+}
+
+/** Head and status of a response; a stream behind it lets go of what it reads. */
+async function withoutBody(response: Response): Promise<Response> {
+  await response.body?.cancel();
+  const { status, headers } = response;
+  return new Response(null, { status, headers });
 }
 
 /** Finds out who calls, and whether they may. @throws {AgentError} `UNAUTHENTICATED`, `FORBIDDEN` */

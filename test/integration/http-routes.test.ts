@@ -489,3 +489,15 @@ describe("the OpenAPI document", () => {
     await documented(await ask(handler, "/openapi.json"), "get", "/openapi.json");
   });
 });
+
+test("HEAD asks what GET would answer: status and headers without a body", async () => {
+  const { handler } = await handlerFor(() => "hi");
+  const health = await ask(handler, "/agent-health", { method: "HEAD" });
+  expect([health.status, await health.text()]).toEqual([200, ""]);
+  expect(health.headers.get("content-type")).toContain("application/json");
+  await say(handler, "ada", "s1");
+  const stream = await ask(handler, "/chat/s1/stream?format=events", { user: "ada", method: "HEAD" });
+  expect([stream.status, stream.body]).toEqual([200, null]);
+  expect((await ask(handler, "/chat/s1/messages", { method: "HEAD" })).status).toBe(401);
+  expect((await ask(handler, "/chat", { user: "ada", method: "HEAD" })).status).toBe(405);
+});
