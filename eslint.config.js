@@ -71,6 +71,7 @@ export default tseslint.config(
       globals: {
         Buffer: "readonly",
         URL: "readonly",
+        clearInterval: "readonly",
         clearTimeout: "readonly",
         console: "readonly",
         module: "writable",
@@ -78,6 +79,7 @@ export default tseslint.config(
         process: "readonly",
         require: "readonly",
         setImmediate: "readonly",
+        setInterval: "readonly",
         setTimeout: "readonly",
       },
     },

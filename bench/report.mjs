@@ -88,6 +88,32 @@ ${table(
 
 ${made("idle-agents")}
 
+## What do concurrent users need?
+
+So many users at once in one process, each answered five times with 50 tokens, one every 20 ms, as real models write. The
+time to the first token is what is added to the model's own 20 ms.
+
+${table(
+  [
+    "users at once",
+    "tokens/s",
+    "share of one core",
+    "first token p50, added ms",
+    "p99, added ms",
+    "peak of heap, MB",
+  ],
+  results["concurrent-users"].result.map((row) => [
+    row.users,
+    whole(row.tokensPerSecond),
+    row.coreShare.toFixed(2),
+    whole(row.firstP50),
+    whole(row.firstP99),
+    whole(row.heapPeakMb),
+  ]),
+)}
+
+${made("concurrent-users")}
+
 ## How does it do over HTTP?
 
 200 sessions x 5 turns of 50 tokens, 32 at once, each turn on a connection of its own; every server in a fresh process,

@@ -5,7 +5,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { environment } from "./support/measure.mjs";
 
-const QUESTIONS = ["import-time", "turn-overhead", "idle-agents", "http"];
+const QUESTIONS = ["import-time", "turn-overhead", "idle-agents", "concurrent-users", "http"];
 const args = process.argv.slice(2);
 const quick = args.includes("--quick");
 
