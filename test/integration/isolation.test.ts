@@ -180,12 +180,13 @@ async function withDirectory<T>(use: (directory: string) => Promise<T>): Promise
 }
 
 describe("agents with mutable state of their own", () => {
-  test("300 sessions of 5 turns share no counter, file or key", async () => {
+  test("1,000 sessions of 5 turns share no counter, file or key", async () => {
     await withDirectory(async (directory) => {
       const { chat, manager } = customChat((context) => statefulAgent(directory, fileName(context)), {
-        maxAgents: 500,
+        // What they hold is in the object alone: none may be evicted.
+        maxAgents: 1000,
       });
-      await assertIsolation(chat, { sessions: 300, turns: 5 });
+      await assertIsolation(chat, { sessions: 1000, turns: 5 });
       const results = await Promise.all(
         ["user-0", "user-1"].map(
           (userId) => chat.chat({ userId, sessionId: "session-0", message: "bye" }).result,
