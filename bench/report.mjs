@@ -5,9 +5,9 @@ const at = (name) => new URL(name, import.meta.url);
 const results = JSON.parse(readFileSync(at("results.json"), "utf8"));
 
 /** When, with what and how the table under it was made. */
-function made(question) {
+function made(question, env = "") {
   const { environment } = results[question];
-  return `_\`npm run bench -- ${question}\`, ${environment.date}: Node ${environment.node}, @langchain/langgraph ${environment.langgraph}, langchain ${environment.langchain}, @langchain/core ${environment.core}; ${environment.cpu}_`;
+  return `_\`${env}npm run bench -- ${question}\`, ${environment.date}: Node ${environment.node}, @langchain/langgraph ${environment.langgraph}, langchain ${environment.langchain}, @langchain/core ${environment.core}; ${environment.cpu}_`;
 }
 
 const ms = (value) => value.toFixed(2);
@@ -146,7 +146,7 @@ ${table(
   ]),
 )}
 
-${made("http")}
+${made("http", results.http.result.every(({ msPerToken }) => msPerToken === 0) ? "BENCH_PACES=0 " : "")}
 
 ## How long does the import take?
 
