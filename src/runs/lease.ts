@@ -6,7 +6,7 @@ import type { CancelReason, Lease, RunLedger } from "../store/store.js";
  * Leases of a shared ledger, as their owner sees them:
  *
  *   held ──renewed within leaseMs──▶ held
- *   held ──ledger says it is lost, or leaseMs passed without a renewal──▶ lost (its run is aborted)
+ *   held ──ledger says it is lost, or 0.9 leaseMs passed without a renewal──▶ lost (its run is aborted)
  *
  * The deadline is measured on this process's monotonic clock from before the renewal was sent, so that the owner
  * gives up no later than the engine lets others in. Nothing of this runs for a ledger that is not shared.
@@ -47,7 +47,7 @@ export class LeaseKeeper {
   /** Renews a fresh lease until the returned function is called. `claimedAt`: monotonic, from before the claim. */
   keep(lease: Lease, claimedAt: number, listener: LeaseListener): () => void {
     if (!this.#runs.shared) return () => undefined;
-    const held: Held = { lease, listener, deadline: claimedAt + this.#leaseMs };
+    const held: Held = { lease, listener, deadline: claimedAt + this.#patienceMs };
     this.#held.add(held);
     this.#schedule();
     return () => {
@@ -59,6 +59,19 @@ export class LeaseKeeper {
     };
   }
 
+  /** How long an owner trusts a lease: not to its very end, since timers come late and clocks differ in speed. */
+  get #patienceMs(): number {
+    return this.#leaseMs * 0.9;
+  }
+
+  /** Until the next renewal, or the first deadline if that comes before it. */
+  #nextLookMs(): number {
+    const now = this.#clock.monotonic();
+    let next = this.#leaseMs / 4;
+    for (const { deadline } of this.#held) next = Math.min(next, deadline - now);
+    return Math.max(1, next);
+  }
+
   #schedule(): void {
     if (this.#held.size === 0) return;
     this.#timer ??= this.#clock.setTimeout(() => {
@@ -66,15 +79,14 @@ export class LeaseKeeper {
       this.#expire();
       void this.#renew();
       this.#schedule();
-    }, this.#leaseMs / 4);
+    }, this.#nextLookMs());
   }
 
   /** Gives up what could not be renewed in time; runs also while a renewal hangs. */
   #expire(): void {
     const now = this.#clock.monotonic();
     for (const held of this.#held) {
-      // The next look comes only after another quarter.
-      if (now + this.#leaseMs / 4 >= held.deadline) this.#lose(held, "could not be renewed in time");
+      if (now >= held.deadline) this.#lose(held, "could not be renewed in time");
     }
   }
 
@@ -93,7 +105,7 @@ export class LeaseKeeper {
         if (renewal === undefined || !this.#held.has(held)) continue;
         if (!renewal.held) this.#lose(held, "was taken over");
         else {
-          held.deadline = sentAt + this.#leaseMs;
+          held.deadline = sentAt + this.#patienceMs;
           if (renewal.cancelRequested !== undefined) held.listener.cancelRequested(renewal.cancelRequested);
         }
       }
