@@ -6,8 +6,8 @@ const results = JSON.parse(readFileSync(at("results.json"), "utf8"));
 
 /** When, with what and how the table under it was made. */
 function made(question, env = "") {
-  const { environment } = results[question];
-  return `_\`${env}npm run bench -- ${question}\`, ${environment.date}: Node ${environment.node}, @langchain/langgraph ${environment.langgraph}, langchain ${environment.langchain}, @langchain/core ${environment.core}; ${environment.cpu}_`;
+  const { environment, note } = results[question];
+  return `_\`${env}npm run bench -- ${question}\`, ${environment.date}: Node ${environment.node}, @langchain/langgraph ${environment.langgraph}, langchain ${environment.langchain}, @langchain/core ${environment.core}; ${environment.cpu}${note === undefined ? "" : `; ${note}`}_`;
 }
 
 const ms = (value) => value.toFixed(2);
