@@ -7,7 +7,7 @@ const ADAPTER = "^src/(http/|express\\.ts$|next\\.ts$|otel)";
 const STORE = "^src/store/";
 const INTERNAL = "^src/internal/";
 /** What every layer may use: contracts, errors, plain data. */
-const CONTRACTS = "^src/(agent|errors|json|run-event|session)\\.ts$|^src/store/store\\.ts$";
+const CONTRACTS = "^src/(agent|errors|json|run-event|session)\\.ts$|^src/store/(store|run-ledger)\\.ts$";
 /** @langchain/core is not among them: the checkpoint package loads it anyway. */
 const PEERS =
   "(^|/)node_modules/(@langchain/(?!langgraph-checkpoint/|core/)|langchain/|zod/|pg/|ioredis/|@electric-sql/|express/|next/|@opentelemetry/)";

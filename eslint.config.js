@@ -86,10 +86,11 @@ export default tseslint.config(
   },
   {
     // Run in browsers.
-    files: ["examples/express/public/*.js"],
+    files: ["examples/*/public/*.js"],
     languageOptions: {
       globals: {
         AbortController: "readonly",
+        EventSource: "readonly",
         TextDecoderStream: "readonly",
         crypto: "readonly",
         document: "readonly",

@@ -8,6 +8,8 @@ export default defineConfig({
     http: "src/http/index.ts",
     express: "src/express.ts",
     next: "src/next.ts",
+    postgres: "src/store/postgres/index.ts",
+    redis: "src/store/redis/index.ts",
     testing: "src/testing/index.ts",
   },
   format: ["esm"],

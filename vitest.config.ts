@@ -2,16 +2,19 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    // Room for slow machines; no test waits this long by plan.
-    testTimeout: 20_000,
-    hookTimeout: 60_000,
+    // Room for machines that have much else to do; no test waits this long by plan.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 20_000 } },
+    // More than processors: many files wait for engines, leases and other processes most of the time.
+    maxWorkers: 4,
     projects: [
       {
         extends: true,
         test: {
           name: "library",
-          include: ["test/{unit,integration,property,conformance,faults}/**/*.test.ts"],
-          setupFiles: ["test/support/leak-guard.ts"],
+          include: ["test/{unit,integration,property,conformance}/**/*.test.ts"],
+          setupFiles: ["test/support/leak-guard.ts", "test/support/patience.ts"],
         },
       },
       {
@@ -26,12 +29,29 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          // Real builds of the examples: alone, for they take both the processor and their time.
+          // Real builds of the examples: one after another, for they take both the processor and their time.
           name: "apps",
+          maxWorkers: 1,
           include: ["test/apps/*.test.ts"],
-          setupFiles: ["test/support/leak-guard.ts"],
-          testTimeout: 60_000,
+          setupFiles: ["test/support/leak-guard.ts", "test/support/patience.ts"],
+          testTimeout: 240_000,
+          hookTimeout: 300_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          // Processes that are killed, and leases that run out: nearly all of it is waiting, so more files at once. But
+          // nothing else at once, for a process that comes to nothing for a whole lease loses it.
+          name: "faults",
+          maxWorkers: 6,
+          include: ["test/faults/**/*.test.ts"],
+          setupFiles: ["test/support/leak-guard.ts", "test/support/patience.ts"],
+          globalSetup: ["test/faults/cluster/build.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
+          sequence: { groupOrder: 2 },
         },
       },
       {

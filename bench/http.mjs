@@ -1,148 +1,347 @@
-/** Many clients over HTTP: 200 sessions x 5 turns of 50 tokens, 32 at once, each turn on a connection of its own. */
-import { execFileSync, fork } from "node:child_process";
-import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
-import http from "node:http";
-import { fileURLToPath } from "node:url";
-import { median, percentile } from "./support/measure.mjs";
+/**
+ * Many clients over HTTP: everybody at 32 clients and 50 tokens, and those that are compared most at 1 and 256 clients
+ * and at one token too. Each server runs in a fresh process each round, the clients in another one.
+ */
+import { barChart } from "./support/chart.mjs";
+import { CONTESTANTS } from "./support/contestants.mjs";
+import { figure, ratio, table, whole } from "./support/format.mjs";
+import { median } from "./support/measure.mjs";
+import { installPeers, peerVersions } from "./support/peers.mjs";
+import { putBurst, putLoad, startClients, startServer } from "./support/servers.mjs";
 
-const SESSIONS = 200;
-const TURNS = 5;
-const CLIENTS = 32;
-const path = (name) => fileURLToPath(new URL(name, import.meta.url));
+export const title = "How does it do over HTTP, and how do others?";
+export const minutes = 8;
 
-const langgraphRun = (session) => ({
-  path: `/threads/${session}/runs/stream`,
-  body: {
-    assistant_id: "agent",
-    input: { messages: [{ role: "user", content: "hello" }] },
-    stream_mode: ["messages-tuple"],
-    if_not_exists: "create",
-  },
-});
-const ours = (session) => ({
-  path: "/agent_backend/chat",
-  headers: { "x-user": session },
-  body: { session_id: session, message: "hello" },
-});
+/** What ratios are to. */
+const REFERENCE = "hand-written Express route";
 
-const CONTESTANTS = {
-  "agent-sessions, Express": { script: "servers/ours-express.mjs", request: ours },
-  "agent-sessions, fetch handler": { script: "servers/ours-fetch.mjs", request: ours },
-  "hand-written Express route": {
-    script: "servers/hand-written.mjs",
-    request: (session) => ({ path: "/chat", body: { session_id: session, message: "hello" } }),
-  },
-  createEmbedServer: { script: "peers/embed.mjs", request: langgraphRun },
-  "LangGraph's in-memory server": { script: "peers/langgraph-server.mjs", request: langgraphRun },
-};
+/** In this order in the life of a process; `cold` and `warm` are its first and its second turns. */
+const POINTS = [
+  { phase: "cold", clients: 32, tokens: 50, msPerToken: 0, sessions: 80, turns: 5 },
+  { phase: "warm", clients: 32, tokens: 50, msPerToken: 0, sessions: 80, turns: 5 },
+  { phase: "warm", clients: 32, tokens: 50, msPerToken: 0, kept: true, sessions: 80, turns: 5 },
+  { phase: "warm", clients: 32, tokens: 50, msPerToken: 5, sessions: 64, turns: 4 },
+];
+const MORE_POINTS = [
+  { phase: "warm", clients: 1, tokens: 50, msPerToken: 0, sessions: 20, turns: 5 },
+  { phase: "warm", clients: 256, tokens: 50, msPerToken: 0, sessions: 256, turns: 2 },
+  { phase: "warm", clients: 1, tokens: 1, msPerToken: 0, sessions: 20, turns: 5 },
+  { phase: "warm", clients: 32, tokens: 1, msPerToken: 0, sessions: 80, turns: 5 },
+  { phase: "warm", clients: 256, tokens: 1, msPerToken: 0, sessions: 256, turns: 2 },
+  { phase: "warm", clients: 1, tokens: 50, msPerToken: 5, sessions: 2, turns: 5 },
+  { phase: "warm", clients: 256, tokens: 50, msPerToken: 5, sessions: 256, turns: 2 },
+];
+const MORE = [
+  "agent-sessions, Express",
+  REFERENCE,
+  "a `Map` of agents",
+  "CopilotKit",
+  "OpenAI Agents, Express route",
+  "AI SDK, Express route",
+  "bare LangGraph `stream`, node:http",
+];
 
-function start({ script }, msPerToken) {
-  return new Promise((resolve, reject) => {
-    const child = fork(path(script), {
-      env: { ...process.env, MS_PER_TOKEN: String(msPerToken), LOG_LEVEL: "error" },
-      stdio: ["ignore", "ignore", "inherit", "ipc"],
-    });
-    child.once("message", ({ port }) => resolve({ child, port }));
-    child.once("exit", (code) => reject(new Error(`${script} ended with ${code}`)));
-  });
-}
+/** Messages to one session at once. */
+const BURST = 8;
 
-/** One turn; milliseconds to the first token and to the end. */
-function turn(port, { path: target, headers = {}, body }) {
-  return new Promise((resolve, reject) => {
-    const from = performance.now();
-    let first;
-    let text = "";
-    const request = http.request(
-      {
-        host: "127.0.0.1",
-        port,
-        path: target,
-        method: "POST",
-        agent: false,
-        headers: { "content-type": "application/json", accept: "text/event-stream", ...headers },
-      },
-      (response) => {
-        response.setEncoding("utf8");
-        response.on("data", (data) => {
-          text += data;
-          if (first === undefined && text.includes("tok0 ")) first = performance.now() - from;
-        });
-        response.on("end", () => {
-          if (response.statusCode !== 200 || !text.includes("tok49 ")) {
-            reject(new Error(`${target}: ${response.statusCode} ${text.slice(0, 300)}`));
-          } else resolve({ first, total: performance.now() - from });
-        });
-        response.on("error", reject);
-      },
-    );
-    request.on("error", reject);
-    request.end(JSON.stringify(body));
-  });
-}
+const rounds = ({ quick }) => (quick ? { all: 1, more: 1 } : { all: 2, more: 1 });
+const size = (point, { quick }) =>
+  quick ? { ...point, sessions: Math.min(point.sessions, 2 * point.clients), turns: 2 } : point;
 
-/** All turns of fresh sessions; a session's turns follow one another. */
-async function load(port, { request }) {
-  const sessions = Array.from({ length: SESSIONS }, () => ({ id: randomUUID(), last: Promise.resolve() }));
-  const jobs = Array.from({ length: TURNS }, () => sessions).flat();
-  const samples = [];
-  const from = performance.now();
-  let next = 0;
-  await Promise.all(
-    Array.from({ length: CLIENTS }, async () => {
-      for (let job = jobs[next++]; job !== undefined; job = jobs[next++]) {
-        await job.last;
-        const done = turn(port, request(job.id));
-        job.last = done.catch(() => undefined);
-        samples.push(await done);
-      }
-    }),
-  );
-  const seconds = (performance.now() - from) / 1000;
-  const totals = samples.map(({ total }) => total);
-  return {
-    turnsPerSecond: samples.length / seconds,
-    p50: percentile(totals, 0.5),
-    p99: percentile(totals, 0.99),
-    firstP50: percentile(
-      samples.map(({ first }) => first),
-      0.5,
-    ),
-  };
-}
-
-const middle = (rounds) =>
-  Object.fromEntries(Object.keys(rounds[0]).map((key) => [key, median(rounds.map((round) => round[key]))]));
-
-export async function run({ quick = false, progress = () => {} } = {}) {
-  if (!existsSync(path("peers/node_modules"))) {
-    progress("http: installing what to compare with");
-    execFileSync("npm", ["ci", "--no-audit", "--no-fund", "--prefix", path("peers")], { stdio: "ignore" });
-  }
-  const rows = [];
-  // At once, and at the pace of a quick model; BENCH_PACES=0 asks for less.
-  const paces = (process.env.BENCH_PACES ?? (quick ? "0" : "0,5")).split(",").map(Number);
-  for (const msPerToken of paces) {
-    const names = Object.keys(CONTESTANTS).filter((_, index) => msPerToken === 0 || index < 3);
-    const taken = Object.fromEntries(names.map((name) => [name, { cold: [], warm: [] }]));
-    for (let round = 0; round < (quick ? 1 : 3); round += 1) {
-      for (const name of names) {
-        progress(`http: ${name}, ${msPerToken} ms per token, round ${round + 1}`);
-        const contestant = CONTESTANTS[name];
-        const { child, port } = await start(contestant, msPerToken);
+export async function run({ quick = false, progress = () => {}, only = () => true } = {}) {
+  installPeers(progress);
+  const { all, more } = rounds({ quick });
+  const compared = quick ? MORE.slice(0, 2) : MORE;
+  const taken = new Map(); // row -> its samples, one a round
+  const bursts = {};
+  const errors = [];
+  const clients = startClients();
+  try {
+    for (let round = 0; round < all; round += 1) {
+      for (const name of Object.keys(CONTESTANTS).filter(only)) {
+        progress(`${name}, round ${round + 1} of ${all}`);
+        const points = [...POINTS, ...(round < more && compared.includes(name) ? MORE_POINTS : [])];
+        let server;
         try {
-          taken[name].cold.push(await load(port, contestant));
-          taken[name].warm.push(await load(port, contestant));
+          server = await startServer(name);
+          for (const point of points) {
+            const { phase, clients: at, tokens, msPerToken, kept = false } = point;
+            const key = JSON.stringify({ name, phase, clients: at, tokens, msPerToken, kept });
+            const sample = await putLoad(clients, server, { ...size(point, { quick }), maxMs: 6_000 });
+            if (!taken.has(key)) taken.set(key, new Map());
+            taken.get(key).set(round, sample);
+          }
+          if (round === 0 && !CONTESTANTS[name].keepsNothing) {
+            bursts[name] = await putBurst(clients, server, BURST);
+          }
+        } catch (error) {
+          errors.push({ name, round: round + 1, error: error.message });
+          progress(`${name}: ${error.message}`);
         } finally {
-          child.removeAllListeners("exit");
-          child.kill("SIGKILL");
+          await server?.child.kill();
         }
       }
     }
-    for (const name of names) {
-      rows.push({ name, msPerToken, cold: middle(taken[name].cold), warm: middle(taken[name].warm) });
-    }
+  } finally {
+    await clients.kill();
   }
-  return rows;
+  const rows = [...taken].map(([key, samples]) => {
+    const reference = taken.get(JSON.stringify({ ...JSON.parse(key), name: REFERENCE }));
+    return { ...JSON.parse(key), rounds: samples.size, ...middle(samples), ...ratios(samples, reference) };
+  });
+  return { peers: peerVersions(), rows, bursts, errors };
+}
+
+function middle(samples) {
+  const all = [...samples.values()];
+  return Object.fromEntries(
+    Object.keys(all[0]).map((key) => [key, median(all.map((sample) => sample[key]))]),
+  );
+}
+
+/** To the hand-written route in the same round: the median, the least and the most. */
+function ratios(samples, reference = new Map()) {
+  const both = [...samples].filter(([round]) => reference.has(round));
+  if (both.length === 0) return {};
+  const ratio = (key) => {
+    const each = both.map(([round, sample]) => sample[key] / reference.get(round)[key]);
+    return { median: median(each), low: Math.min(...each), high: Math.max(...each) };
+  };
+  return { turnsRatio: ratio("turnsPerSecond"), cpuRatio: ratio("cpuMsPerTurn") };
+}
+
+/** What is compared, in words; in the order of the table. */
+const ABOUT = {
+  "agent-sessions, Express": [
+    "`createHttpHandler` in Express, sessions and runs in memory",
+    "ids belong to a user: the same id of another user is another session",
+    "the server, with the events of recent runs for readers that come back",
+    "one after another",
+  ],
+  "agent-sessions, fetch handler": ["the same over node:http", "as above", "as above", "as above"],
+  [REFERENCE]: [
+    "one `createAgent` on a MemorySaver, modes `messages` and `updates`",
+    "none: who knows the id, continues it",
+    "the server, each checkpoint of each step",
+    "all at once, the last to end wins",
+  ],
+  "a `Map` of agents": [
+    "the same route, an agent and a MemorySaver for each session, never dropped",
+    "none",
+    "the server",
+    "all at once, the last to end wins",
+  ],
+  createEmbedServer: [
+    "`@langchain/langgraph-api`, as its own tests mount it, on a MemorySaver",
+    "none",
+    "the server",
+    "all at once, the last to end wins",
+  ],
+  "LangGraph's in-memory server": [
+    "`startServer` with its ten workers; what runs write goes through its queue",
+    "none by default; an `auth` handler can filter",
+    "the server, also in a file",
+    "refuses a second one with 422; on request queues, interrupts or rolls back",
+  ],
+  Mastra: [
+    "`@mastra/express`, Memory of the last 20 messages on LibSQL in memory",
+    "none by default: threads of others can be read and deleted by id",
+    "the server",
+    "one after another",
+  ],
+  CopilotKit: [
+    "Express handler of runtime v2, built-in agent, in-memory runner",
+    "none by default",
+    "the client, which sends all of it with each message; the server keeps events",
+    "refuses a second one, with status 200 and an empty stream",
+  ],
+  "OpenAI Agents, Express route": [
+    "`run` with `stream`, text deltas as frames; no graph underneath",
+    "none: hand-written",
+    "a MemorySession for each id in a `Map`",
+    "all at once; answers are kept, but none saw the others' messages",
+  ],
+  "AI SDK, Express route": [
+    "ToolLoopAgent, its UI message stream piped to the response; no graph underneath",
+    "none: hand-written",
+    "a `Map` of histories",
+    "all at once, the last to end wins",
+  ],
+  "bare LangGraph `stream`, node:http": [
+    "the graph's own `stream`, mode `messages` only, no Express",
+    "none",
+    "the server, on a MemorySaver",
+    "all at once, the last to end wins",
+  ],
+  "50 frames by node:http, no agent": ["the frames alone: what HTTP itself costs", "", "nothing", ""],
+};
+
+export function report({ peers, rows, bursts, errors }) {
+  const at = (name, phase, clients, tokens, msPerToken, kept = false) =>
+    rows.find(
+      (row) =>
+        row.name === name &&
+        row.kept === kept &&
+        row.phase === phase &&
+        row.clients === clients &&
+        row.tokens === tokens &&
+        row.msPerToken === msPerToken,
+    );
+  const names = [...new Set(rows.map(({ name }) => name))];
+  const with32 = (msPerToken, kept = false) =>
+    names.map((name) => at(name, "warm", 32, 50, msPerToken, kept)).filter((row) => row !== undefined);
+  const others = rows.filter(
+    ({ clients, tokens, phase }) => phase === "warm" && (clients !== 32 || tokens !== 50),
+  );
+  const versions = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
+  const clientsShare = Math.max(...rows.map(({ clientsCpuShare }) => clientsCpuShare));
+  return `Everybody is started as its documentation says, in a fresh process, with the same fake model and the same work: sessions of
+a few turns, one user message each, an answer of 50 tokens read to its end, over a connection of its own where nothing else is said; a turn counts when
+all its tokens came, and the model must have been given earlier answers. Clients are a process of their own with node:http
+only, which took at most ${Math.round(clientsShare * 100)} % of a core. Telemetry and tracing are off, \`NODE_ENV\` is \`production\`. Turns/s are those of
+one process; CPU is that of the server's process. Ratios are to the hand-written route in the same round, with the least and
+the most of the rounds. Read them with the second table: not everybody does the same for it.
+
+32 clients, 50 tokens at once; "cold" is the first 400 turns of a process (or what it does in 6 s), "warm" the next:
+
+${table(
+  [
+    "",
+    "cold: turns/s",
+    "ratio",
+    "warm: turns/s",
+    "ratio",
+    "p50 ms",
+    "p99 ms",
+    "p99/p50",
+    "CPU ms a turn",
+    "ratio",
+    "KB sent a turn",
+  ],
+  with32(0).map((row) => {
+    const cold = at(row.name, "cold", 32, 50, 0);
+    return [
+      row.name,
+      whole(cold.turnsPerSecond),
+      spreadOf(cold.turnsRatio),
+      whole(row.turnsPerSecond),
+      spreadOf(row.turnsRatio),
+      whole(row.p50),
+      whole(row.p99),
+      (row.p99 / row.p50).toFixed(1),
+      figure(row.cpuMsPerTurn),
+      spreadOf(row.cpuRatio),
+      (row.bytesPerTurn / 1000).toFixed(1),
+    ];
+  }),
+)}
+
+The same on connections that are kept, one a client, as browsers and proxies have them. A server that begins each turn as it
+comes begins one for every connection in each turn of its event loop then, and the last of them waits for all:
+
+${table(
+  ["", "turns/s", "ratio", "p50 ms", "p99 ms", "p99/p50", "first token p50, ms", "CPU ms a turn", "ratio"],
+  with32(0, true).map((row) => [
+    row.name,
+    whole(row.turnsPerSecond),
+    spreadOf(row.turnsRatio),
+    whole(row.p50),
+    whole(row.p99),
+    (row.p99 / row.p50).toFixed(1),
+    whole(row.firstP50),
+    figure(row.cpuMsPerTurn),
+    spreadOf(row.cpuRatio),
+  ]),
+)}
+
+What they are, and what they do about users and order. The last column is tried here: of ${BURST} messages to one session at
+once, how many were answered, and of how many answers the model was told at the next message:
+
+${table(
+  [
+    "",
+    "started as",
+    "another user's session",
+    "who keeps the conversation",
+    "messages of one session at once",
+    "answered, kept",
+  ],
+  names.map((name) => [
+    name,
+    ...ABOUT[name],
+    name in bursts ? `${bursts[name].answered}, ${bursts[name].kept}` : "",
+  ]),
+)}
+
+32 clients, 50 tokens, one every 5 ms, as a quick model writes (250 ms and more for an answer):
+
+${table(
+  ["", "turns/s", "ratio", "p50 ms", "p99 ms", "first token p50, ms", "p99, ms", "CPU ms a turn", "ratio"],
+  with32(5).map((row) => [
+    row.name,
+    whole(row.turnsPerSecond),
+    spreadOf(row.turnsRatio),
+    whole(row.p50),
+    whole(row.p99),
+    whole(row.firstP50),
+    whole(row.firstP99),
+    figure(row.cpuMsPerTurn),
+    spreadOf(row.cpuRatio),
+  ]),
+)}
+
+One client and 256, and answers of one token:
+
+${table(
+  [
+    "",
+    "clients",
+    "tokens",
+    "ms per token",
+    "turns/s",
+    "ratio",
+    "p50 ms",
+    "p99 ms",
+    "first token p50, ms",
+    "CPU ms a turn",
+  ],
+  others
+    .sort((a, b) => a.msPerToken - b.msPerToken || b.tokens - a.tokens || a.clients - b.clients)
+    .map((row) => [
+      row.name,
+      row.clients,
+      row.tokens,
+      row.msPerToken,
+      whole(row.turnsPerSecond),
+      spreadOf(row.turnsRatio),
+      figure(row.p50),
+      figure(row.p99),
+      figure(row.firstP50),
+      figure(row.cpuMsPerTurn),
+    ]),
+)}
+
+Mastra, the AI SDK and OpenAI Agents ask for Node 22; they ran on Node 20 here without a complaint.${errors
+    .map(({ name, round, error }) => ` ${name} failed in round ${round}: ${error.slice(0, 200)}.`)
+    .join("")} Versions: ${versions.join(", ")}.`;
+}
+
+const spreadOf = (value) => (value === undefined ? "" : ratio(value));
+
+export function charts({ rows }) {
+  const warm = rows.filter(
+    ({ phase, clients, tokens, msPerToken, kept }) =>
+      phase === "warm" && clients === 32 && tokens === 50 && msPerToken === 0 && !kept,
+  );
+  return [
+    barChart({
+      name: "http",
+      title: "CPU of a turn of 50 tokens over HTTP, 32 clients",
+      unit: "ms of CPU a turn, warm; less is better",
+      groups: warm.map(({ name, cpuMsPerTurn }) => ({
+        label: name.replaceAll("`", ""),
+        values: [cpuMsPerTurn],
+      })),
+    }),
+  ];
 }

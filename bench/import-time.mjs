@@ -1,7 +1,11 @@
 /** How long does importing the root entry take, over its one heavy dependency alone? */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { alternate, median } from "./support/measure.mjs";
+import { alternate, quartiles } from "./support/measure.mjs";
+import { spread, table, whole } from "./support/format.mjs";
+
+export const title = "How long does the import take?";
+export const minutes = 1;
 
 const execute = promisify(execFile);
 
@@ -20,5 +24,12 @@ export async function run({ quick = false, progress = () => {} } = {}) {
     quick ? 5 : 21,
     names.map((name) => () => importMs(name)),
   );
-  return Object.fromEntries(names.map((name, index) => [name, median(samples[index])]));
+  return Object.fromEntries(names.map((name, index) => [name, quartiles(samples[index])]));
+}
+
+export function report(result) {
+  return table(
+    ["module", "ms, median of fresh processes (quartiles)"],
+    Object.entries(result).map(([name, took]) => [`\`${name}\``, spread(took, whole)]),
+  );
 }

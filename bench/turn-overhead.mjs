@@ -1,69 +1,14 @@
 /** What does a turn through `chat()` cost over the same compiled graph's own `stream()`? */
-import { MemorySaver } from "@langchain/langgraph";
-import { ChatService, memoryStore, RUN_KEY } from "agent-sessions";
-import { createAgent } from "langchain";
 import { alternate, median, medianRatioInterval, timed } from "./support/measure.mjs";
-import { history, InstantModel } from "./support/model.mjs";
+import { history } from "./support/model.mjs";
+import { ALL_MODES, bare, FEW_MODES, ours } from "./support/turns.mjs";
+import { lineChart } from "./support/chart.mjs";
+import { ms, ratio, table } from "./support/format.mjs";
+
+export const title = "What does a turn cost over LangGraph itself?";
+export const minutes = 6;
 
 const BATCH = 20;
-const FEW_MODES = ["updates", "custom"];
-const ALL_MODES = ["messages", "updates", "tools", "custom"];
-
-async function drain(stream) {
-  const iterator = stream[Symbol.asyncIterator]();
-  while (!(await iterator.next()).done);
-}
-
-function bare(modes, tokens) {
-  const { graph } = createAgent({
-    model: new InstantModel(tokens),
-    tools: [],
-    checkpointer: new MemorySaver(),
-  });
-  let threads = 0;
-  return {
-    open: async (messages) => {
-      const config = { configurable: { thread_id: `thread-${threads++}` } };
-      await graph.updateState(config, { messages });
-      return config;
-    },
-    turn: async (config, text) => {
-      await drain(
-        await graph.stream({ messages: [{ role: "user", content: text }] }, { ...config, streamMode: modes }),
-      );
-    },
-  };
-}
-
-async function ours(tokens) {
-  const store = memoryStore({ maxSessions: 1_000_000, liveBytes: 1_000_000_000, maxBytes: 4_000_000_000 });
-  const chat = await ChatService.create({
-    model: new InstantModel(tokens),
-    tools: [],
-    maxAgents: 10_000,
-    store,
-  });
-  const { graph: seeder } = createAgent({
-    model: new InstantModel(tokens),
-    tools: [],
-    checkpointer: store.checkpointer,
-  });
-  let sessions = 0;
-  return {
-    close: () => chat.close(),
-    open: async (messages) => {
-      const session = { sessionId: `session-${sessions++}` };
-      await chat.withAgent(session, async (_agent, { lease, turnId }) => {
-        const configurable = { thread_id: lease.threadId, [RUN_KEY]: { lease, turnId } };
-        await seeder.updateState({ configurable }, { messages });
-      });
-      return session;
-    },
-    turn: async (session, text) => {
-      await drain(chat.chat({ ...session, message: text }));
-    },
-  };
-}
 
 /** One batch: `BATCH` fresh conversations with `messages` of history, one measured turn in each. */
 function batches(contestant, messages) {
@@ -88,7 +33,7 @@ export async function run({ quick = false, progress = () => {} } = {}) {
     [200, 1],
     [1000, 1],
   ]) {
-    progress(`turn-overhead: ${messages} messages, ${tokens} tokens`);
+    progress(`${messages} messages, ${tokens} tokens`);
     const service = await ours(tokens);
     const contestants = [
       batches(service, messages),
@@ -117,4 +62,50 @@ export async function run({ quick = false, progress = () => {} } = {}) {
     });
   }
   return rows;
+}
+
+export function report(rows) {
+  return `\`chat()\` read to its end, against the same agent's own \`graph.stream()\` on LangGraph's MemorySaver, one turn on a
+conversation of that many messages of 200 characters. "All modes": \`messages\`, \`updates\`, \`tools\`, \`custom\`, which is what it
+takes to get the same events; "few modes": \`updates\`, \`custom\`, which give no tokens.
+
+${table(
+  [
+    "messages",
+    "tokens",
+    "turns",
+    "ours, CPU ms",
+    "all modes, CPU ms",
+    "few modes, CPU ms",
+    "wall, ours to all modes",
+    "to few modes",
+  ],
+  rows.map((row) => [
+    row.messages,
+    row.tokens,
+    row.turns,
+    ms(row.ownCpuMs),
+    ms(row.allModesCpuMs),
+    ms(row.fewModesCpuMs),
+    ratio(row.wallToAllModes),
+    ratio(row.wallToFewModes),
+  ]),
+)}`;
+}
+
+export function charts(rows) {
+  const points = (key) => rows.filter(({ tokens }) => tokens === 1).map((row) => [row.messages, row[key]]);
+  return [
+    lineChart({
+      name: "turn-overhead",
+      title: "One turn of one token: CPU against the length of the conversation",
+      x: { label: "messages in the conversation", log: true },
+      y: { label: "CPU, ms", log: true },
+      series: [
+        { name: "agent-sessions", points: points("ownCpuMs") },
+        { name: "LangGraph, all modes", points: points("allModesCpuMs") },
+        { name: "LangGraph, updates only", points: points("fewModesCpuMs") },
+      ],
+    }),
+  ];
 }

@@ -46,6 +46,8 @@ await build({
     "agent-sessions/express": source("express.ts"),
     "agent-sessions/http": source("http/index.ts"),
     "agent-sessions/langgraph": source("langgraph/index.ts"),
+    "agent-sessions/postgres": source("store/postgres/index.ts"),
+    "agent-sessions/redis": source("store/redis/index.ts"),
     "agent-sessions/testing": source("testing/index.ts"),
   },
   platform: "node",
@@ -56,4 +58,6 @@ await build({
 // Files that are served lie beside the program. A link, so that an edited page needs no restart.
 const pages = join(examples, name, "public");
 if (existsSync(pages)) symlinkSync(pages, join(outdir, "public"), "junction");
+// What the tests end throwaway engines with: the example that starts some looks for it beside itself.
+symlinkSync(join(examples, "..", "test", "support", "engines", "keeper.mjs"), join(outdir, "keeper.mjs"));
 await import(pathToFileURL(join(outdir, "main.mjs")).href);

@@ -131,7 +131,8 @@ function typeOf(schema) {
       ? "see [Errors](#errors)"
       : schema.enum.map((one) => `\`${one}\``).join(", ");
   }
-  if (schema.oneOf !== undefined) return schema.oneOf.map(typeOf).join(" or ");
+  const forms = schema.oneOf ?? schema.anyOf;
+  if (forms !== undefined) return forms.map(typeOf).join(" or ");
   if (Array.isArray(schema.type)) return schema.type.join(" or ");
   if (schema.type === "array") return `list of ${typeOf(schema.items)}`;
   if (schema.type === "object" && schema.properties !== undefined) {

@@ -250,7 +250,7 @@ export class AgentManager<
   ): Promise<KeyedConfig<TConfig>> {
     checkConfig(config);
     await this.ready();
-    const known = await this.store.runs.session(session.threadId);
+    const known = (await this.store.runs.sessions([session.threadId])).get(session.threadId);
     const whole = compactConfig({ ...this.#defaultConfig, ...known?.config, ...compactConfig(config) });
     // What is stored was checked at acceptance; what is given has the type that the caller promised.
     return { config: whole as AgentConfig<TConfig>, configKey: canonicalJson(whole) };

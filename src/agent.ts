@@ -2,7 +2,7 @@ import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
 import type { JsonObject, JsonValue } from "./json.js";
 import type { AgentEvent, Interrupt } from "./run-event.js";
 import type { SessionIdentity } from "./session.js";
-import type { Lease } from "./store/store.js";
+import type { EventRide, Lease } from "./store/store.js";
 
 /** One piece of a message, in LangChain's standard form: `{ type: "text", text }`, `{ type: "image", … }`, … */
 export type ContentBlock = JsonObject & { readonly type: string };
@@ -55,10 +55,24 @@ export interface AgentRunOptions<TContext = unknown> {
   readonly runId: string;
   /** The run that began this turn: equal to `runId`, but for a run that answers an interrupt. */
   readonly turnId: string;
-  /** From 1; more than 1 when another owner died in this run. */
+  /** From 1; more than 1 when another owner died in this run, or handed it over. */
   readonly attempt: number;
   /** Aborted by cancel, timeout, loss of the lease or close. Fresh for each run. */
   readonly signal: AbortSignal;
+  /**
+   * Aborted when the process shuts down and another one can go on: stop at the next point from which
+   * `{ kind: "continue" }` goes on, and throw `drain.reason`. An agent that ends normally has done its work; one that
+   * goes on is aborted at the end of `drainMs`. Absent where nobody else can go on.
+   */
+  readonly drain?: AbortSignal;
+  /**
+   * Waits until the log has all events that were yielded before. Wait for it before you store what a later attempt goes
+   * on from, or events that were not yet in the log when the process died are told by nobody. Throws what the log threw.
+   * Absent where nobody else can go on.
+   */
+  readonly flush?: (() => Promise<void>) | undefined;
+  /** For savers that can store those events themselves: pass it on beside `flush`. Absent where none can. */
+  readonly ride?: EventRide | undefined;
   /** What fences this run's writes; pass it on with every write to the checkpointer. */
   readonly lease: Lease;
   /** The host's per-run context, never stored. */
@@ -109,6 +123,16 @@ export interface Conversation {
   repair(lease: Lease): Promise<void>;
 }
 
+/** What an agent says, one event after another. */
+export interface AgentEvents extends AsyncIterable<AgentEvent> {
+  /**
+   * May be there beside the iteration, which takes some promises for each event: does the same with a call for each.
+   * `take` is called in order, with one event at a time; where it gives a promise, it is not called again before that
+   * resolves. Rejects with what `take` threw, once the agent has stopped.
+   */
+  each?(take: (event: AgentEvent) => void | Promise<void>): Promise<void>;
+}
+
 /**
  * The live object that serves one session in this process. Losing it must lose nothing of the conversation.
  * At most one `stream` is under way at a time.
@@ -118,7 +142,7 @@ export interface Agent<TContext = unknown> {
    * Works on one input. Ends when the work is done or has been interrupted; throws when it failed, and soon
    * after `signal` is aborted. Yielded events belong to the caller afterwards.
    */
-  stream(input: AgentInput, options: AgentRunOptions<TContext>): AsyncIterable<AgentEvent>;
+  stream(input: AgentInput, options: AgentRunOptions<TContext>): AgentEvents;
   /** Without it the agent still runs, but rollback, regenerate, edit and answers are `UNSUPPORTED`. */
   readonly conversation?: Conversation | undefined;
   /** Frees what the agent holds. Called once, never during a `stream`. */

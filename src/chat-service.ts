@@ -18,13 +18,16 @@ import type { LangGraphConfig } from "./langgraph/factory.js";
 import { deferred } from "./internal/deferred.js";
 import { LazyIterator } from "./internal/lazy-iterator.js";
 import { defaults, type ChatOptions } from "./options.js";
-import type { Interrupt, RunEvent } from "./run-event.js";
+import type { RunEvent } from "./run-event.js";
 import { RunEngine } from "./runs/run-engine.js";
+import { checkProcessInfo, Presence } from "./service/presence.js";
+import { runNotFound, toRunInfo, type RunInfo } from "./service/run-info.js";
+import type { JsonObject } from "./json.js";
 import type { Run } from "./run.js";
 import type { ChatRequest, EditRequest, RegenerateRequest, ResumeRequest, RunRequest } from "./requests.js";
 import { Submissions } from "./runs/submissions.js";
 import { checkId, identify, type SessionIdentity, type SessionRef } from "./session.js";
-import type { RunRecord, RunStatus } from "./store/store.js";
+import type { RunRecord } from "./store/store.js";
 
 /** How a {@link ChatService} is built. */
 export interface ChatServiceOptions<TConfig extends object = object, TContext = unknown> extends ChatOptions<
@@ -49,21 +52,9 @@ export const CHAT_OPTION_KEYS = [
   "maxMessageBytes",
   "configKeys",
   "validateConfig",
+  "processInfo",
   "resolveContext",
 ] as const satisfies readonly (keyof ChatServiceOptions)[];
-
-/** A run as its store knows it. */
-export interface RunInfo {
-  readonly runId: string;
-  /** The run that began this turn: another one if this run answers an interrupt. */
-  readonly turnId: string;
-  readonly status: RunStatus;
-  readonly createdAt: number;
-  readonly startedAt?: number;
-  readonly finishedAt?: number;
-  /** The questions with which it stopped, if it was interrupted. */
-  readonly interrupts: readonly Interrupt[];
-}
 
 /**
  * Streamed conversations of many users over the agents of a manager: one run at a time per session, in the order
@@ -82,6 +73,7 @@ export class ChatService<
   readonly #internals: ReturnType<typeof internalsOf<TConfig, TContext>>;
   readonly #submissions: Submissions<TConfig, TContext>;
   readonly #interruptTtlMs: number | undefined;
+  readonly #presence: Presence | undefined;
   #owned: (() => Promise<void>) | undefined;
   #timer: TimerHandle | undefined;
   #closing: Promise<void> | undefined;
@@ -142,7 +134,8 @@ export class ChatService<
       },
     });
     this.#submissions = new Submissions(manager, this.#internals, this.#engine, options);
-    this.#admin = new Admin(manager, this.#internals, this.#engine, this.#submissions);
+    this.#presence = this.#join(checkProcessInfo(options.processInfo));
+    this.#admin = new Admin(manager, this.#internals, this.#engine, this.#submissions, this.#presence);
     this.#schedule();
   }
 
@@ -316,9 +309,20 @@ export class ChatService<
     return this.#admin.health();
   }
 
-  /** Closes the agent of a session, not its conversation; see {@link AgentManager.removeAgent}. */
-  removeAgent(session: SessionRef): Promise<boolean> {
-    return this.manager.removeAgent(session);
+  /**
+   * Closes the agents of a session, not its conversation: this process's (see {@link AgentManager.removeAgent}), and by
+   * message those of the other processes of a shared store. Gives whether there was one here.
+   *
+   * @throws {AgentError} `INVALID_INPUT`; `STORE_UNAVAILABLE` when the others could not be told.
+   */
+  async removeAgent(session: SessionRef): Promise<boolean> {
+    const { threadId } = identify(session);
+    const removed = await this.manager.removeAgent(session);
+    if (this.#presence !== undefined) {
+      await this.manager.ready();
+      await this.#presence.send({ type: "remove-agent", threadId });
+    }
+    return removed;
   }
 
   /** Does now what is otherwise done every `cleanupIntervalMs`. */
@@ -328,9 +332,14 @@ export class ChatService<
   }
 
   /**
-   * Takes nothing more, waits up to `drainMs` (10 s) for runs at work, stops the rest (they fail as `CLOSED`; in a
-   * shared store they go back to the queue), and closes what the service constructed: with
-   * {@link ChatService.create} manager, store and factory, else nothing. Again gives the same end.
+   * Takes nothing more, waits up to `drainMs` (10 s) for runs at work, stops the rest, and closes what the service
+   * constructed: with {@link ChatService.create} manager and factory, else nothing. Again gives the same end.
+   *
+   * In a store of this process alone the runs that are stopped fail as `CLOSED`. In a shared one nothing is lost:
+   * agents are asked at once to stop at the end of their step, and runs that have not ended go on in another process,
+   * from there. An agent that does not stop by itself is aborted after `drainMs`, and its step is begun again elsewhere.
+   * There it is over `abortGraceMs` and 3 s after `drainMs` at the latest, even if the engine does not answer: then what
+   * could not be handed over is taken over when its lease has expired. Uses by `withAgent` that still wait are cancelled.
    */
   close(options: { readonly drainMs?: number | undefined } = {}): Promise<void> {
     const drainMs = integerOption("drainMs", options.drainMs, defaults.drainMs, 0);
@@ -343,9 +352,38 @@ export class ChatService<
 
   async #close(drainMs: number): Promise<void> {
     this.#internals.clock.clearTimeout(this.#timer);
+    this.#presence?.drain();
     await this.#engine.close(drainMs);
+    await this.#presence?.stop();
     await this.#owned?.();
   }
+
+  /** Takes part in a store that other processes use too. */
+  #join(info: JsonObject): Presence | undefined {
+    const { manager } = this;
+    const { processes } = manager.store;
+    if (processes === undefined) return undefined;
+    const { pool, clock } = this.#internals;
+    return new Presence({
+      registry: processes,
+      processId: this.#engine.processId,
+      clock,
+      info,
+      ready: () => manager.ready(),
+      stats: () => ({ ...manager.getStats(), activeRuns: this.#engine.runner.activeCount }),
+      onMessage: ({ type, threadId }) => {
+        void pool.remove(threadId, type === "remove-agent" ? "removed" : "deleted");
+      },
+      onLook: () => {
+        this.#admin.sweepOrphans().catch(this.#cleanupFailed);
+      },
+    });
+  }
+
+  readonly #cleanupFailed = (error: unknown): void => {
+    const failure = new AgentError("STORE_UNAVAILABLE", "The cleanup failed.", { cause: error });
+    this.emit("error", { error: failure });
+  };
 
   async #find(session: SessionIdentity, runId: string | undefined): Promise<RunRecord | undefined> {
     if (runId !== undefined) checkId("runId", runId);
@@ -359,33 +397,8 @@ export class ChatService<
     const { clock, cleanupIntervalMs } = this.#internals;
     if (cleanupIntervalMs === 0) return;
     this.#timer = clock.setTimeout(() => {
-      this.cleanup().catch((error: unknown) => {
-        const failure = new AgentError("STORE_UNAVAILABLE", "The cleanup failed.", { cause: error });
-        this.emit("error", { error: failure });
-      });
+      this.cleanup().catch(this.#cleanupFailed);
       this.#schedule();
     }, cleanupIntervalMs);
   }
-}
-
-function runNotFound(session: SessionIdentity, runId: string | undefined): AgentError {
-  const { sessionId } = session;
-  const message =
-    runId === undefined
-      ? `Session "${sessionId}" has no run.`
-      : `Session "${sessionId}" has no run "${runId}".`;
-  return new AgentError("RUN_NOT_FOUND", message, { sessionId });
-}
-
-function toRunInfo(run: RunRecord): RunInfo {
-  const { runId, turnId, status, createdAt, startedAt, finishedAt, summary } = run;
-  return {
-    runId,
-    turnId,
-    status,
-    createdAt,
-    ...(startedAt === undefined ? undefined : { startedAt }),
-    ...(finishedAt === undefined ? undefined : { finishedAt }),
-    interrupts: summary?.interrupts ?? [],
-  };
 }

@@ -24,20 +24,18 @@
  * SOFTWARE.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { createRequest, sendResponse } from "@remix-run/node-fetch-server";
+import { sendResponse } from "@remix-run/node-fetch-server";
+import { answerOf } from "./http/handler.js";
+import { NodeFetchRequest, toRequest, type NodeRequest } from "./http/node-request.js";
+import { sendReply } from "./http/node-response.js";
+
+export type { NodeRequest } from "./http/node-request.js";
 
 /** A function of a fetch request, such as `createHttpHandler` of `agent-sessions/http` makes. */
 export interface FetchHandler {
   (request: Request): Promise<Response>;
   readonly basePath?: string | undefined;
 }
-
-/** What is used of Express's request; plain `node:http` has the first part alone. */
-export type NodeRequest = IncomingMessage & {
-  readonly originalUrl?: string | undefined;
-  /** What a body parser made of the body. */
-  readonly body?: unknown;
-};
 
 /** Works as middleware of Express 4 and 5 and of Connect, and as the listener of a `node:http` server. */
 export type NodeMiddleware = (
@@ -63,18 +61,24 @@ export function nodeRequestOf<T extends IncomingMessage = NodeRequest>(request: 
  * stand for the whole path or for the rest behind the prefix. What is not under the base path goes on to `next`.
  *
  * A client that disconnects aborts `request.signal` and cancels the body of the answer; a slow one holds its reading
- * back.
+ * back. A handler of `createHttpHandler` writes its answers to the Node response itself; one that wraps it goes through
+ * `Request` and `Response`.
  */
 export function toExpress(handler: FetchHandler): NodeMiddleware {
+  const answer = answerOf(handler);
   return async (req, res, next) => {
-    const url = urlFor(req, handler.basePath);
-    if (url === undefined && next !== undefined) {
+    const known = urlFor(req, handler.basePath);
+    if (known === undefined && next !== undefined) {
       next();
       return;
     }
+    const url = known ?? req.originalUrl ?? req.url ?? "/";
+    // What two names of a host mean under HTTP/2 is the bridge's affair.
+    const isDirect = answer !== undefined && req.httpVersionMajor === 1;
     let request: Request;
     try {
-      request = toRequest(req, res, url ?? req.originalUrl ?? req.url ?? "/");
+      // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- a subclass of Request
+      request = isDirect ? new NodeFetchRequest(req, res, url) : toRequest(req, res, url);
     } catch {
       // A host or a method that no URL or request can have.
       res.writeHead(400, { "content-type": "text/plain; charset=utf-8" }).end("Bad Request");
@@ -82,6 +86,10 @@ export function toExpress(handler: FetchHandler): NodeMiddleware {
     }
     requests.set(request, req);
     try {
+      if (isDirect) {
+        await sendReply(res, await answer(request));
+        return;
+      }
       const response = await handler(request);
       // Nobody is left to read it.
       if (res.destroyed) await response.body?.cancel();
@@ -102,36 +110,4 @@ function urlFor(req: NodeRequest, basePath: string | undefined): string | undefi
     const path = url.split("?", 1)[0] ?? "";
     return path === basePath || path.startsWith(`${basePath}/`);
   });
-}
-
-function toRequest(req: NodeRequest, res: ServerResponse, url: string): Request {
-  const parsed = parsedBody(req);
-  // The bridge reads these two; everything else comes from the request itself.
-  const shadow = Object.create(req, {
-    url: { value: url },
-    method: { value: parsed === undefined ? req.method : "GET" },
-  }) as IncomingMessage;
-  const request = createRequest(shadow, res);
-  if (parsed === undefined) return request;
-  const headers = new Headers(request.headers);
-  // They tell of the body as it was on the wire.
-  headers.delete("content-length");
-  headers.delete("content-encoding");
-  if (typeof req.body === "object" && !(req.body instanceof Uint8Array)) {
-    headers.set("content-type", "application/json");
-  }
-  const { method = "POST" } = req;
-  return new Request(request.url, { method, headers, signal: request.signal, body: parsed });
-}
-
-/** The body again, when a body parser has taken it; undefined when it can still be read. */
-function parsedBody(req: NodeRequest): string | Uint8Array<ArrayBuffer> | undefined {
-  if (req.method === "GET" || req.method === "HEAD" || !req.readableEnded) return undefined;
-  const { body } = req;
-  // Somebody read it and kept nothing; waiting for it would never end.
-  if (body === undefined) return "";
-  if (typeof body === "string") return body;
-  // A parser that gives bytes gives them whole.
-  if (body instanceof Uint8Array) return new Uint8Array(body);
-  return JSON.stringify(body);
 }

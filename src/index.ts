@@ -2,6 +2,7 @@ export type {
   Agent,
   AgentConfig,
   AgentContext,
+  AgentEvents,
   AgentFactory,
   AgentFactoryLike,
   AgentInput,
@@ -23,7 +24,7 @@ export type {
   SessionListing,
   SessionState,
 } from "./service/admin.js";
-export { ChatService, type ChatServiceOptions, type RunInfo } from "./chat-service.js";
+export { ChatService, type ChatServiceOptions } from "./chat-service.js";
 export type { HistoryPage } from "./service/conversations.js";
 export type { CreateChatOptions } from "./create-chat-service.js";
 export {
@@ -54,6 +55,8 @@ export type {
 } from "./requests.js";
 export type { AcceptedRun, Run, RunResult } from "./run.js";
 export type { AgentEvent, Interrupt, RunEvent, RunLifecycleEvent, RunOutcome, Usage } from "./run-event.js";
+export type { ClusterStats, ProcessStats } from "./service/presence.js";
+export type { RunInfo } from "./service/run-info.js";
 export type { SessionAgent } from "./agents/session-agent.js";
 export type { SessionIdentity, SessionRef } from "./session.js";
 export {
@@ -69,8 +72,10 @@ export {
   type Claim,
   type ClaimRequest,
   type DropReason,
+  type EventBatch,
   type EventLog,
   type EventPage,
+  type EventRide,
   type ForkingSaver,
   type ForkPoint,
   type Lease,

@@ -64,7 +64,12 @@ export interface ChatOptions<TConfig extends object = object, TContext = unknown
   readonly totalQueueLimit?: number | undefined;
   /** How long a process that went silent keeps its sessions, in milliseconds; for shared stores. @defaultValue 10_000 */
   readonly leaseMs?: number | undefined;
-  /** How often a run whose process died is begun again before it fails as `RUN_ABANDONED`. @defaultValue 3 */
+  /**
+   * How often a run may be begun in all before it fails as `RUN_ABANDONED`, for shared stores: by its first process, and
+   * by each that takes it over after one died or lost the store. A process that closes and hands it on used up none.
+   *
+   * @defaultValue 3
+   */
   readonly maxAttempts?: number | undefined;
   /** How long one run may work, in milliseconds; 0 means without end. @defaultValue 600_000 */
   readonly runTimeoutMs?: number | undefined;
@@ -78,6 +83,11 @@ export interface ChatOptions<TConfig extends object = object, TContext = unknown
   readonly configKeys?: readonly string[] | undefined;
   /** Refuses a config by throwing; sees the whole of it, before anything is stored. */
   readonly validateConfig?: ((config: AgentConfig<TConfig>) => void) | undefined;
+  /**
+   * What this process says of itself to operators in `getStats()` of all processes of a shared store, such as
+   * `{ version: "1.4.0" }`. Plain JSON, at most 4,096 characters of it, without credentials. @defaultValue `{}`
+   */
+  readonly processInfo?: JsonObject | undefined;
   /** The per-run context of a run that this process took over from another one. */
   readonly resolveContext?: ((session: SessionIdentity) => TContext | Promise<TContext>) | undefined;
 }

@@ -1,3 +1,4 @@
+import type { UserMessage } from "./agent.js";
 import type { ErrorInfo } from "./errors.js";
 import type { JsonValue } from "./json.js";
 
@@ -68,7 +69,12 @@ export type AgentEvent =
 /** What the run itself adds to its agent's events. */
 export type RunLifecycleEvent =
   | { readonly type: "run-started"; readonly runId: string; readonly messageId?: string }
-  /** Another process took the run over: drop what the unfinished step had shown. */
+  /** The conversation goes back to before this turn, for regenerate and edit, and goes on with this message. */
+  | { readonly type: "run-rewound"; readonly turnId: string; readonly message: UserMessage }
+  /**
+   * Another process took the run over: drop the texts and reasonings that are still open, and tool calls without their
+   * input. They come again, in other words perhaps, as may the end of a step that had not been saved.
+   */
   | { readonly type: "run-resumed"; readonly attempt: number }
   /** Exactly once, and last. */
   | {

@@ -3,6 +3,7 @@ import { LazyIterator } from "./internal/lazy-iterator.js";
 import type { Interrupt, RunEvent, Usage } from "./run-event.js";
 import { NO_USAGE } from "./runs/run-summary.js";
 import type { FinishedRun } from "./runs/run-watch.js";
+import type { RunRecord } from "./store/store.js";
 
 /** What became of a run that did not fail. */
 export interface RunResult {
@@ -22,14 +23,20 @@ export interface AcceptedRun {
   readonly created: boolean;
 }
 
+/** What a handle's service knows of the acceptance. Not part of the public API. */
+export interface Acceptance extends AcceptedRun {
+  /** The run as the ledger had it then. */
+  readonly run: RunRecord;
+}
+
 /** What a handle needs of the service behind it. */
 export interface RunPort {
   readonly runId: string;
   readonly sessionId: string;
   readonly userId: string | undefined;
-  readonly accepted: Promise<AcceptedRun>;
+  readonly accepted: Promise<Acceptance>;
   read(accepted: AcceptedRun): AsyncIterableIterator<RunEvent, undefined>;
-  finished(accepted: AcceptedRun): Promise<FinishedRun | undefined>;
+  finished(accepted: Acceptance): Promise<FinishedRun | undefined>;
   cancel(): Promise<void>;
 }
 
@@ -49,7 +56,10 @@ export class Run implements AsyncIterable<RunEvent, undefined> {
   readonly userId: string | undefined;
   /** Resolves when the run has been stored, rejects with an `AgentError` when it was refused. */
   readonly accepted: Promise<AcceptedRun>;
-  /** Resolves when the run has ended, but rejects with its `AgentError` when it failed or was refused. */
+  /**
+   * Resolves when the run has ended, but rejects with its `AgentError` when it failed or was refused, and with
+   * `RUN_NOT_FOUND` when its store has let go of it before this process could learn how it ended.
+   */
   readonly result: Promise<RunResult>;
   readonly #port: RunPort;
 
@@ -58,7 +68,7 @@ export class Run implements AsyncIterable<RunEvent, undefined> {
     this.id = port.runId;
     this.sessionId = port.sessionId;
     this.userId = port.userId;
-    this.accepted = port.accepted;
+    this.accepted = port.accepted.then(({ runId, created }) => ({ runId, created }));
     this.result = port.accepted.then((accepted) => this.#settle(accepted));
     // A handle that nobody looks at must not become an unhandled rejection.
     this.accepted.catch(() => undefined);
@@ -89,10 +99,10 @@ export class Run implements AsyncIterable<RunEvent, undefined> {
     }
   }
 
-  async #settle(accepted: AcceptedRun): Promise<RunResult> {
+  async #settle(accepted: Acceptance): Promise<RunResult> {
     const finished = await this.#port.finished(accepted);
     const runId = this.id;
-    // The record goes with its session.
+    // It went with its session.
     if (finished === undefined)
       return { runId, outcome: "cancelled", text: "", usage: NO_USAGE, interrupts: [] };
     const { run, error } = finished;

@@ -2,6 +2,7 @@
 import { serve } from "@hono/node-server";
 import { MemorySaver } from "@langchain/langgraph";
 import { createEmbedServer } from "@langchain/langgraph-api/experimental/embed";
+import { serving } from "../support/serve.mjs";
 import { makeAgent } from "./agent.mjs";
 
 const checkpointer = new MemorySaver();
@@ -22,4 +23,4 @@ const app = createEmbedServer({
     },
   },
 });
-serve({ fetch: app.fetch, port: 0, hostname: "127.0.0.1" }, ({ port }) => process.send?.({ port }));
+serve({ fetch: app.fetch, port: 0, hostname: "127.0.0.1" }, serving);

@@ -11,6 +11,11 @@ export function percentile(values, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 }
 
+/** The median and the quartiles around it. */
+export function quartiles(values) {
+  return { median: median(values), low: percentile(values, 0.25), high: percentile(values, 0.75) };
+}
+
 /** A 95 % interval of the median ratio of pairs, by the bootstrap. */
 export function medianRatioInterval(pairs, rounds = 1000) {
   const ratios = pairs.map(([a, b]) => a / b);

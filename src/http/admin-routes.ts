@@ -1,7 +1,8 @@
 import { AgentError, type ChatService, type SessionRef } from "../index.js";
-import { isAdmin } from "./auth.js";
+import { isAdminAtHand, isUserId } from "./auth.js";
 import { queryLimit } from "./body.js";
-import { HttpError, jsonResponse } from "./errors.js";
+import { HttpError } from "./errors.js";
+import { jsonReply } from "./reply.js";
 import { agentsRow, sessionRow, statsRow } from "./rows.js";
 import type { Route } from "./route.js";
 
@@ -10,7 +11,7 @@ const stats: Route = {
   path: "/agent-stats",
   access: "admin",
   async handle({ chat }) {
-    return jsonResponse(statsRow(await chat.getStats()));
+    return jsonReply(statsRow(await chat.getStats()));
   },
 };
 
@@ -19,12 +20,17 @@ const sessions: Route = {
   path: "/agent-sessions",
   access: "admin",
   async handle({ chat, query }) {
+    const userId = query.get("user_id") ?? undefined;
+    // A store need not take what no user is called.
+    if (userId !== undefined && !isUserId(userId)) {
+      throw new HttpError("INVALID_INPUT", "Expected `user_id` to be the id of a user.");
+    }
     const page = await chat.listSessions({
-      userId: query.get("user_id") ?? undefined,
+      userId,
       limit: queryLimit(query, 50, 1_000),
       after: query.get("after") ?? undefined,
     });
-    return jsonResponse({ sessions: page.sessions.map(sessionRow), next: page.next ?? null });
+    return jsonReply({ sessions: page.sessions.map(sessionRow), next: page.next ?? null });
   },
 };
 
@@ -40,7 +46,7 @@ const removeAgent: Route = {
     if (!removed && (await chat.getSession(session)) === undefined) {
       throw new AgentError("SESSION_NOT_FOUND", "There is no such session.");
     }
-    return jsonResponse({ removed });
+    return jsonReply({ removed });
   },
 };
 
@@ -68,15 +74,19 @@ const health: Route = {
   method: "GET",
   path: "/agent-health",
   access: "public",
-  async handle({ chat, request, settings, caller }) {
-    const { status, ready, store, agents } = await chat.getHealth();
-    const details = (await isAdmin(caller, request, settings)) ? { store, agents: agentsRow(agents) } : {};
+  async handle({ chat, request, settings }) {
+    const [health, isAdmin] = await Promise.all([chat.getHealth(), isAdminAtHand(request, settings)]);
+    const { status, ready, store, agents, processId, processes } = health;
+    const details = isAdmin
+      ? {
+          store,
+          agents: agentsRow(agents),
+          process_id: processId,
+          ...(processes === undefined ? undefined : { processes }),
+        }
+      : {};
     // Something in front of us asks again soon enough.
-    return jsonResponse(
-      { status, ready, ...details },
-      ready ? 200 : 503,
-      ready ? {} : { "retry-after": "1" },
-    );
+    return jsonReply({ status, ready, ...details }, ready ? 200 : 503, ready ? {} : { "retry-after": "1" });
   },
 };
 
@@ -86,7 +96,7 @@ const cleanup: Route = {
   access: "admin",
   async handle({ chat }) {
     const { expiredAgents, expiredRuns, deletedSessions } = await chat.cleanup();
-    return jsonResponse({
+    return jsonReply({
       expired_agents: expiredAgents,
       expired_runs: expiredRuns,
       deleted_sessions: deletedSessions,

@@ -1,6 +1,7 @@
-import { AgentError } from "../index.js";
-import { HttpError } from "./errors.js";
+import { AgentError, type TimerHandle } from "../index.js";
+import { hasCode, HttpError } from "./errors.js";
 import type { HttpSettings, HttpUser } from "./options.js";
+import type { Reply } from "./reply.js";
 
 type CorsSettings = Pick<HttpSettings<HttpUser, unknown>, "cors">;
 
@@ -26,10 +27,24 @@ export async function authenticate<TUser extends HttpUser>(
     throw new AgentError("UNAUTHENTICATED", "The request has no user.");
   }
   const { userId } = user as { readonly userId: unknown };
-  if (typeof userId !== "string" || userId === "") {
-    throw new TypeError("Expected `authenticate` to give null or an object with a `userId`");
+  // The service would refuse it too, as if the client had named it.
+  if (!isUserId(userId)) {
+    throw new TypeError(
+      "Expected `authenticate` to give null or an object with a `userId` of 1 to 200 characters, without control characters",
+    );
   }
   return { user, userId };
+}
+
+/** Whether a user can be called so: the service's own rule for ids. */
+export function isUserId(value: unknown): value is string {
+  return (
+    typeof value === "string" &&
+    value !== "" &&
+    value.length <= 200 &&
+    value.isWellFormed() &&
+    !/^\.\.?$|\p{Cc}/u.test(value)
+  );
 }
 
 export async function isAdmin<TUser extends HttpUser>(
@@ -45,13 +60,50 @@ export async function isAdmin<TUser extends HttpUser>(
   );
 }
 
-/** 22 characters of base64url hold 128 bits; a UUID of version 4 comes close and is what people have at hand. */
-const RANDOM_ID = /^[A-Za-z0-9_-]{22,200}$/;
+/** How long the admin's details may keep a public answer waiting. */
+const PUBLIC_WAIT_MS = 1_000;
+
+/**
+ * Whether an admin asks what anybody may ask. The host is not let down by its own login: one that fails, or takes its
+ * time, is told to `onError`, and the caller gets what anybody gets.
+ */
+export async function isAdminAtHand<TUser extends HttpUser>(
+  request: Request,
+  settings: HttpSettings<TUser, unknown>,
+): Promise<boolean> {
+  const { clock } = settings;
+  let timer: TimerHandle | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = clock.setTimeout(() => {
+      reject(new Error(`\`authenticate\` or \`isAdmin\` took longer than ${String(PUBLIC_WAIT_MS)} ms`));
+    }, PUBLIC_WAIT_MS);
+  });
+  const asked = authenticate(request, settings).then((caller) => isAdmin(caller, request, settings));
+  try {
+    return await Promise.race([asked, late]);
+  } catch (error) {
+    if (!hasCode(error, "UNAUTHENTICATED")) settings.onError(error, request);
+    return false;
+  } finally {
+    clock.clearTimeout(timer);
+  }
+}
+
+const ID = /^[A-Za-z0-9_-]{1,200}$/;
 const DISTINCT_CHARACTERS = 8;
 
-/** Whether an id may serve as the only key to a session: long, and not just long. */
+/**
+ * Whether an id may serve as the only key to a session. What of it is random cannot be seen, only what it can hold at
+ * most, and that it is none of the forms that people make up: 39 digits or 32 of hex hold 128 bits (a UUID of version 4
+ * comes close and is what people have at hand), as do 22 characters of base64url, in which capitals and small letters
+ * both turn up.
+ */
 export function isUnguessable(id: string): boolean {
-  return RANDOM_ID.test(id) && new Set(id).size >= DISTINCT_CHARACTERS;
+  if (!ID.test(id) || new Set(id).size < DISTINCT_CHARACTERS) return false;
+  const { length } = id.replace(/[-_]/g, "");
+  if (/^[\d_-]+$/.test(id)) return length >= 39;
+  if (/^[\da-f_-]+$/i.test(id)) return length >= 32;
+  return id.length >= 22 && /[a-z]/.test(id) && /[A-Z]/.test(id);
 }
 
 /**
@@ -66,7 +118,13 @@ function isCrossSite(request: Request): boolean {
   if (origin === null) return false;
   const host = URL.canParse(origin) ? new URL(origin).host : undefined;
   // No page of another site can set these two in a request that needs no preflight.
-  const own = [headers.get("host"), headers.get("x-forwarded-host"), new URL(request.url).host];
+  // Each proxy adds the host that it was asked for.
+  const forwarded =
+    headers
+      .get("x-forwarded-host")
+      ?.split(",")
+      .map((name) => name.trim()) ?? [];
+  const own = [headers.get("host"), new URL(request.url).host, ...forwarded];
   return host === undefined || !own.includes(host);
 }
 
@@ -89,30 +147,36 @@ export function checkSite(request: Request, settings: CorsSettings): void {
 }
 
 /** The answer to a preflight, or undefined when it is none or CORS is off. */
-export function preflight(request: Request, settings: CorsSettings): Response | undefined {
+export function preflight(request: Request, settings: CorsSettings): Reply | undefined {
   const { cors } = settings;
   if (request.method !== "OPTIONS" || cors === undefined) return undefined;
   const origin = request.headers.get("origin");
   if (origin === null || !cors.origins.has(origin)) return undefined;
-  return new Response(null, {
+  return {
     status: 204,
     headers: {
       "access-control-allow-methods": "GET, POST, DELETE",
       "access-control-allow-headers": "authorization, content-type, last-event-id, x-api-key",
       "access-control-max-age": String(cors.maxAgeSeconds),
     },
-  });
+    body: null,
+  };
 }
 
 /** Adds the headers that let an allowed origin read the answer. */
-export function withCors(request: Request, response: Response, settings: CorsSettings): Response {
+export function withCors(request: Request, reply: Reply, settings: CorsSettings): Reply {
   const { cors } = settings;
-  if (cors === undefined) return response;
-  response.headers.append("vary", "origin");
+  if (cors === undefined) return reply;
   const origin = request.headers.get("origin");
-  if (origin === null || !cors.origins.has(origin)) return response;
-  response.headers.set("access-control-allow-origin", origin);
-  response.headers.set("access-control-allow-credentials", "true");
-  response.headers.set("access-control-expose-headers", "retry-after, x-vercel-ai-ui-message-stream");
-  return response;
+  const headers = { ...reply.headers, vary: "origin" };
+  if (origin === null || !cors.origins.has(origin)) return { ...reply, headers };
+  return {
+    ...reply,
+    headers: {
+      ...headers,
+      "access-control-allow-origin": origin,
+      "access-control-allow-credentials": "true",
+      "access-control-expose-headers": "retry-after, x-vercel-ai-ui-message-stream",
+    },
+  };
 }

@@ -7,6 +7,11 @@ function invalid(message: string): RequestError {
   return new RequestError(message);
 }
 
+/** Bytes that are no UTF-8, or a client that went away. */
+export function notText(): RequestError {
+  return invalid("Expected the body to be UTF-8 text.");
+}
+
 /**
  * Reads a request's JSON object. A missing body is an empty object where `optional`.
  *
@@ -33,9 +38,18 @@ export async function readJsonObject(
   return body;
 }
 
-async function readText(request: Request, maxBytes: number): Promise<string> {
+/** A request that has a way of its own to its body, without a web stream; null when somebody has begun to read that. */
+export interface OwnBody {
+  [OWN_BODY](maxBytes: number): Promise<string> | null;
+}
+
+export const OWN_BODY = Symbol("own body");
+
+async function readText(request: Request & Partial<OwnBody>, maxBytes: number): Promise<string> {
   const declared = Number(request.headers.get("content-length") ?? 0);
   if (declared > maxBytes) throw new HttpError("BODY_TOO_LARGE");
+  const own = request[OWN_BODY]?.(maxBytes) ?? null;
+  if (own !== null) return own;
   if (request.bodyUsed) throw new TypeError("The request's body has been read before; hand its text on");
   if (request.body === null) return "";
   // Node types the chunks of a request as `any`; they are bytes.
@@ -56,8 +70,7 @@ async function readText(request: Request, maxBytes: number): Promise<string> {
     }
   } catch (error) {
     if (error instanceof HttpError) throw error;
-    // Bytes that are no UTF-8, or a client that went away.
-    throw invalid("Expected the body to be UTF-8 text.");
+    throw notText();
   }
 }
 

@@ -1,4 +1,5 @@
 import { AgentError, errorTraits, isAgentError, type AgentErrorCode, type ErrorInfo } from "../index.js";
+import { jsonReply, type Reply } from "./reply.js";
 
 /** What only HTTP can refuse, with its status. */
 const httpTraits = {
@@ -86,6 +87,10 @@ export class RequestError extends AgentError {
   }
 }
 
+export function hasCode(error: unknown, code: AgentErrorCode): boolean {
+  return isAgentError(error) && error.code === code;
+}
+
 function traitsOf(code: HttpErrorCode): { readonly status: number; readonly retryable: boolean } {
   return code in httpTraits
     ? httpTraits[code as keyof typeof httpTraits]
@@ -125,7 +130,7 @@ export function isServerFault(error: unknown): boolean {
 const DEFAULT_RETRY_AFTER_SECONDS = 1;
 
 /** The answer to a request that was refused or failed. */
-export function errorResponse(error: unknown): Response {
+export function errorReply(error: unknown): Reply {
   const masked = maskError(error);
   const { code, message, retryable, retryAfterMs } = masked;
   const status = statusOf(code);
@@ -135,22 +140,5 @@ export function errorResponse(error: unknown): Response {
       retryAfterMs === undefined ? DEFAULT_RETRY_AFTER_SECONDS : Math.max(1, Math.ceil(retryAfterMs / 1_000)),
     );
   }
-  return jsonResponse({ error: { code, message, retryable } }, status, headers);
-}
-
-/** Answers hold what belongs to one user: nobody may keep them, and no browser may take them for a page. */
-export function jsonResponse(
-  body: unknown,
-  status = 200,
-  headers: Readonly<Record<string, string>> = {},
-): Response {
-  return new Response(JSON.stringify(body), {
-    status,
-    headers: {
-      "content-type": "application/json; charset=utf-8",
-      "cache-control": "no-store",
-      "x-content-type-options": "nosniff",
-      ...headers,
-    },
-  });
+  return jsonReply({ error: { code, message, retryable } }, status, headers);
 }

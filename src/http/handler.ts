@@ -1,7 +1,9 @@
 import { AgentError, type ChatService } from "../index.js";
 import { authenticate, checkSite, isAdmin, preflight, withCors, type Caller } from "./auth.js";
-import { errorResponse, HttpError, isServerFault } from "./errors.js";
+import { errorReply, HttpError, isServerFault } from "./errors.js";
 import { checkHttpOptions, type HttpHandlerOptions, type HttpSettings, type HttpUser } from "./options.js";
+import { modelOf } from "./models.js";
+import { toResponse, withoutBody, type Reply } from "./reply.js";
 import type { Access, WaitUntil } from "./route.js";
 import { matchRoute } from "./routes.js";
 
@@ -35,18 +37,34 @@ export function createHttpHandler<TConfig extends object, TContext, TUser extend
   if (typeof (chat as Partial<typeof chat> | undefined)?.follow !== "function") {
     throw new TypeError("Expected `chat` to be a ChatService");
   }
-  const settings = checkHttpOptions(options);
-  const handle = async (request: Request, call: HttpCall = {}): Promise<Response> => {
-    let response: Response;
+  const settings = checkHttpOptions(options, modelOf(chat.defaultConfig));
+  const answer = async (request: Request, call: HttpCall = {}): Promise<Reply> => {
+    let reply: Reply;
     try {
-      response = preflight(request, settings) ?? (await dispatch(chat, settings, request, call));
+      reply = preflight(request, settings) ?? (await dispatch(chat, settings, request, call));
     } catch (error) {
       if (isServerFault(error)) settings.onError(error, request);
-      response = errorResponse(error);
+      reply = errorReply(error);
     }
-    return withCors(request, response, settings);
+    return withCors(request, reply, settings);
   };
-  return Object.assign(handle, { basePath: settings.basePath });
+  const handle = async (request: Request, call?: HttpCall): Promise<Response> =>
+    toResponse(await answer(request, call), () => request.signal);
+  return Object.assign(handle, { basePath: settings.basePath, [ANSWER]: answer });
+}
+
+/**
+ * Where a handler has its answers as they are before a `Response` is made of them: on Node that and its web stream cost
+ * more than the answer. A handler that wraps ours has none, nor has one of another copy of this library.
+ */
+const ANSWER = Symbol("answer");
+
+type Answer = (request: Request) => Promise<Reply>;
+
+/** Gives {@link ANSWER} of a handler that is one of ours. */
+export function answerOf(handler: object): Answer | undefined {
+  // Nothing else is kept under this symbol.
+  return (handler as { readonly [ANSWER]?: Answer })[ANSWER];
 }
 
 async function dispatch<TConfig extends object, TContext, TUser extends HttpUser>(
@@ -54,7 +72,7 @@ async function dispatch<TConfig extends object, TContext, TUser extends HttpUser
   settings: HttpSettings<TUser, TContext>,
   request: Request,
   call: HttpCall,
-): Promise<Response> {
+): Promise<Reply> {
   const url = new URL(request.url);
   const { basePath } = settings;
   if (!url.pathname.startsWith(`${basePath}/`)) throw new HttpError("ROUTE_NOT_FOUND");
@@ -64,8 +82,15 @@ async function dispatch<TConfig extends object, TContext, TUser extends HttpUser
   const { route, params } = matchRoute(method, url.pathname.slice(basePath.length));
   checkSite(request, settings);
   const caller = await admit(route.access, request, settings);
-  const { waitUntil } = call;
-  const response = await route.handle({
+  const waitUntil = (promise: Promise<unknown>): void => {
+    try {
+      call.waitUntil?.(promise);
+    } catch (error) {
+      // What was begun goes on all the same.
+      settings.onError(error, request);
+    }
+  };
+  const reply = await route.handle({
     chat,
     settings,
     request,
@@ -74,14 +99,7 @@ async function dispatch<TConfig extends object, TContext, TUser extends HttpUser
     caller,
     waitUntil,
   });
-  return isHead ? withoutBody(response) : response;
-}
-
-/** Head and status of a response; a stream behind it lets go of what it reads. */
-async function withoutBody(response: Response): Promise<Response> {
-  await response.body?.cancel();
-  const { status, headers } = response;
-  return new Response(null, { status, headers });
+  return isHead ? withoutBody(reply) : reply;
 }
 
 /** Finds out who calls, and whether they may. @throws {AgentError} `UNAUTHENTICATED`, `FORBIDDEN` */
@@ -90,10 +108,8 @@ async function admit<TUser extends HttpUser>(
   request: Request,
   settings: HttpSettings<TUser, unknown>,
 ): Promise<Caller<TUser>> {
-  if (access === "public") {
-    // Anybody gets the bare answer, even while whoever says who they are is out of order.
-    return authenticate(request, settings).catch(() => ({ user: undefined, userId: undefined }));
-  }
+  // Anybody gets the bare answer, even while whoever says who they are is out of order.
+  if (access === "public") return { user: undefined, userId: undefined };
   const caller = await authenticate(request, settings);
   if (access !== "admin") return caller;
   if (caller.user === undefined) throw new AgentError("UNAUTHENTICATED", "The request has no user.");

@@ -9,6 +9,8 @@ export {
   type ModelChoice,
 } from "./options.js";
 export { AgUiMapper, type AgUiEvent, type AgUiOptions } from "./protocols/ag-ui.js";
+export { toAgUiMessages, type AgUiMessage } from "./protocols/ag-ui-history.js";
+export type { AgUiInterrupt } from "./protocols/ag-ui-interrupts.js";
 export { parseAgUiRequest, type AgUiRequest } from "./protocols/ag-ui-request.js";
 export { UiChunkMapper, type UiChunkOptions, type UiMessageChunk } from "./protocols/ai-sdk.js";
 export {
@@ -18,6 +20,6 @@ export {
   type UiPart,
 } from "./protocols/ai-sdk-history.js";
 export { parseUiChatRequest, type UiChatRequest, type UserInput } from "./protocols/ai-sdk-request.js";
-export type { ShownToolCall } from "./protocols/approvals.js";
+export type { ApprovalAnswer, ShownToolCall } from "./protocols/approvals.js";
 export { parseEventId, toClientEvent, toEventId, type ClientEvent } from "./protocols/events.js";
 export type { WaitUntil } from "./route.js";

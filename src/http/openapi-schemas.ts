@@ -24,6 +24,21 @@ const interrupts = {
   items: closed({ id: string, kind: { enum: ["approval", "input"] }, value: {} }),
 } as const;
 
+const agUiInterrupts = {
+  type: "array",
+  items: closed(
+    {
+      id: string,
+      reason: { enum: ["tool_call", "input_required"] },
+      message: string,
+      toolCallId: string,
+      responseSchema: { type: "object" },
+      metadata: { type: "object" },
+    },
+    ["message", "toolCallId", "responseSchema"],
+  ),
+} as const;
+
 const status = { enum: ["queued", "running", "completed", "interrupted", "cancelled", "failed"] } as const;
 
 const agents = {
@@ -56,7 +71,8 @@ export const schemas = {
     messages: {
       type: "array",
       items: {
-        oneOf: [
+        // Plain text is the same in two of them.
+        anyOf: [
           closed(
             {
               id: string,
@@ -74,11 +90,32 @@ export const schemas = {
             role: { enum: ["user", "assistant"] },
             parts: { type: "array", items: { type: "object", required: ["type"] } },
           }),
+          closed(
+            {
+              id: string,
+              role: { enum: ["user", "assistant", "tool", "reasoning"] },
+              content,
+              toolCalls: {
+                type: "array",
+                items: closed({
+                  id: string,
+                  type: { const: "function" },
+                  function: closed({ name: string, arguments: string }),
+                }),
+              },
+              toolCallId: string,
+            },
+            ["content", "toolCalls", "toolCallId"],
+          ),
         ],
       },
     },
     before: nullableString,
-    interrupts,
+    interrupts: {
+      anyOf: [interrupts, agUiInterrupts],
+      description:
+        "The questions that wait. With `format=ag-ui` as a run's end tells them: `resume` of `POST /ag-ui` answers their ids.",
+    },
     run: { oneOf: [{ type: "null" }, closed({ run_id: string, status })] },
   }),
   SessionPage: closed({
@@ -92,21 +129,59 @@ export const schemas = {
         state: { enum: ["running", "queued", "interrupted", "idle", "stored"] },
         provider: nullableString,
         model: nullableString,
+        owner: {
+          ...nullableString,
+          description: "The process that works on it; null while none does, or when the store is not shared.",
+        },
       }),
     },
     next: nullableString,
   }),
   Deleted: closed({ deleted: { const: true } }),
   Removed: closed({ removed: boolean }),
-  Stats: closed({ ...agents, active_runs: integer, sessions: integer }),
+  Stats: closed(
+    {
+      ...agents,
+      active_runs: integer,
+      sessions: integer,
+      processes: {
+        type: "array",
+        description:
+          "The live processes of a shared store, oldest first; figures of others are up to 5 s old.",
+        items: closed({
+          process_id: string,
+          hostname: string,
+          pid: integer,
+          started_at: { type: "string", format: "date-time" },
+          last_seen: { type: "string", format: "date-time" },
+          draining: boolean,
+          ...agents,
+          active_runs: integer,
+          info: { type: "object", description: "What the host had it say of itself: `processInfo`." },
+        }),
+      },
+      cluster: closed({
+        processes: integer,
+        total_agents: integer,
+        active_agents: integer,
+        idle_agents: integer,
+        closing_agents: integer,
+        max_agents: integer,
+        active_runs: integer,
+      }),
+    },
+    ["processes", "cluster"],
+  ),
   Health: closed(
     {
       status: { enum: ["ok", "draining", "unavailable"] },
       ready: boolean,
       store: { enum: ["ok", "unavailable"] },
       agents: closed(agents),
+      process_id: string,
+      processes: { ...integer, description: "How many processes share the store and live." },
     },
-    ["store", "agents"],
+    ["store", "agents", "process_id", "processes"],
   ),
   Cleanup: closed({ expired_agents: integer, expired_runs: integer, deleted_sessions: integer }),
 } as const;

@@ -128,8 +128,16 @@ const paths: Readonly<Record<string, Readonly<Record<string, Json>>>> = {
       access: "user",
       parameters: [
         ID,
-        query("format", { enum: ["neutral", "ai-sdk"], default: "neutral" }, "What the messages come as."),
-        LIMIT,
+        query(
+          "format",
+          { enum: ["neutral", "ai-sdk", "ag-ui"], default: "neutral" },
+          "What the messages come as, and with `ag-ui` also the questions.",
+        ),
+        query(
+          "limit",
+          { type: "integer", minimum: 1 },
+          "The most that is given; at most 1000. In the formats of front ends the turn that it cuts is given whole.",
+        ),
         query("before", STRING, "The id of the message before which to begin."),
       ],
       responses: { "200": json("A page of messages.", "MessagePage") },

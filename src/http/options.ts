@@ -1,4 +1,6 @@
 import { systemClock, type Clock, type SessionRef } from "../index.js";
+import { checkModels } from "./models.js";
+import { isObject } from "./protocols/approvals.js";
 
 /** Who makes a request, as the host's `authenticate` says. Further fields are the host's own. */
 export interface HttpUser {
@@ -29,14 +31,17 @@ export interface HttpHandlerOptions<TUser extends HttpUser = HttpUser, TContext 
   readonly authenticate?: ((request: Request) => Awaitable<TUser | null | undefined>) | undefined;
   /**
    * Serves requests without a user too. Their session ids are all that protects them: ids need 128 random bits (a
-   * UUID, or 22 characters of base64url), and there is no list of sessions. @defaultValue false
+   * UUID, 22 characters of base64url, 32 of hex, 39 digits), and there is no list of sessions. @defaultValue false
    */
   readonly anonymous?: boolean | undefined;
   /** Whether a user may use the admin routes. @defaultValue nobody may */
   readonly isAdmin?: ((user: TUser, request: Request) => Awaitable<boolean>) | undefined;
   /** Where the routes begin. @defaultValue "/agent_backend" */
   readonly basePath?: string | undefined;
-  /** What clients may choose with `provider` and `model_name`. @defaultValue the service's configured one */
+  /**
+   * What clients may choose with `provider` and `model_name`. What one of them names, all name, so that no session keeps
+   * the half of another choice. @defaultValue the service's configured one
+   */
   readonly allowModels?: readonly ModelChoice[] | undefined;
   /** Which other origins may call from a browser. @defaultValue none */
   readonly cors?: CorsOptions | undefined;
@@ -102,9 +107,14 @@ const KEYS: ReadonlySet<string> = new Set([
   "clock",
 ] satisfies (keyof HttpHandlerOptions)[]);
 
-/** @throws {TypeError | RangeError} for options that are wrong. */
+/**
+ * Checks the options of a handler over a service whose sessions begin with the `configured` model.
+ *
+ * @throws {TypeError | RangeError} for options that are wrong.
+ */
 export function checkHttpOptions<TUser extends HttpUser, TContext>(
   options: HttpHandlerOptions<TUser, TContext>,
+  configured: ModelChoice,
 ): HttpSettings<TUser, TContext> {
   // A caller in plain JavaScript may have left them out.
   if (typeof (options as unknown) !== "object" || (options as unknown) === null) {
@@ -113,35 +123,34 @@ export function checkHttpOptions<TUser extends HttpUser, TContext>(
   for (const key of Object.keys(options)) {
     if (!KEYS.has(key)) throw new TypeError(`Unknown option \`${key}\`. Known: ${[...KEYS].join(", ")}`);
   }
-  const { authenticate, anonymous = false, isAdmin, context, onError, allowModels, cors } = options;
+  const { authenticate, anonymous = false, isAdmin, context, onError, allowModels, cors, agUi } = options;
+  const { showToolErrors = false } = options;
   for (const [name, value] of Object.entries({ authenticate, isAdmin, context, onError })) {
     if (value !== undefined && typeof value !== "function") {
       throw new TypeError(`Expected \`${name}\` to be a function, got ${typeof value}`);
     }
   }
-  if (typeof (anonymous as unknown) !== "boolean") {
-    throw new TypeError(`Expected \`anonymous\` to be true or false, got ${typeof anonymous}`);
-  }
+  checkBoolean("anonymous", anonymous);
+  checkBoolean("showToolErrors", showToolErrors);
+  checkKeys("agUi", agUi ?? {}, ["legacyInterrupts"]);
+  checkBoolean("agUi.legacyInterrupts", agUi?.legacyInterrupts ?? false);
   if (authenticate === undefined && !anonymous) {
     throw new TypeError(
       "Expected `authenticate` to be a function that says who makes a request. To serve everybody, say `anonymous: true`",
     );
-  }
-  if (allowModels !== undefined && !Array.isArray(allowModels)) {
-    throw new TypeError("Expected `allowModels` to be a list of { provider, model }");
   }
   return {
     authenticate,
     anonymous,
     isAdmin,
     basePath: checkBasePath(options.basePath ?? httpDefaults.basePath),
-    allowModels,
+    allowModels: allowModels === undefined ? undefined : checkModels(allowModels, configured),
     cors: cors === undefined ? undefined : checkCors(cors),
     maxBodyBytes: checkInteger("maxBodyBytes", options.maxBodyBytes ?? httpDefaults.maxBodyBytes, 1),
     heartbeatMs: checkInteger("heartbeatMs", options.heartbeatMs ?? httpDefaults.heartbeatMs, 0),
     context,
-    showToolErrors: options.showToolErrors ?? false,
-    legacyInterrupts: options.agUi?.legacyInterrupts ?? false,
+    showToolErrors,
+    legacyInterrupts: agUi?.legacyInterrupts ?? false,
     clock: options.clock ?? systemClock,
     onError: (error, request) => {
       try {
@@ -151,6 +160,19 @@ export function checkHttpOptions<TUser extends HttpUser, TContext>(
       }
     },
   };
+}
+
+function checkBoolean(name: string, value: unknown): void {
+  if (typeof value !== "boolean")
+    throw new TypeError(`Expected \`${name}\` to be true or false, got ${typeof value}`);
+}
+
+function checkKeys(name: string, value: unknown, known: readonly string[]): void {
+  if (!isObject(value)) throw new TypeError(`Expected \`${name}\` to be an object`);
+  const unknown = Object.keys(value).find((key) => !known.includes(key));
+  if (unknown !== undefined) {
+    throw new TypeError(`Unknown option \`${unknown}\` of \`${name}\`. Known: ${known.join(", ")}`);
+  }
 }
 
 function checkInteger(name: string, value: number, min: number): number {
@@ -169,6 +191,7 @@ function checkBasePath(basePath: string): string {
 }
 
 function checkCors(cors: CorsOptions): NonNullable<HttpSettings<HttpUser, unknown>["cors"]> {
+  checkKeys("cors", cors, ["origins", "maxAgeSeconds"]);
   const { origins, maxAgeSeconds = httpDefaults.corsMaxAgeSeconds } = cors;
   if (!Array.isArray(origins)) throw new TypeError("Expected `cors.origins` to be a list of origins");
   for (const origin of origins as readonly unknown[]) {

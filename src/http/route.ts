@@ -1,6 +1,7 @@
-import { AgentError, type ChatService, type SessionRef } from "../index.js";
+import { AgentError, type ChatService, type RunInfo, type SessionRef } from "../index.js";
 import { isUnguessable, type Caller } from "./auth.js";
 import type { HttpSettings, HttpUser } from "./options.js";
+import type { Reply } from "./reply.js";
 
 /** Promises that must be kept after the answer has been sent, as serverless hosts want to be told. */
 export type WaitUntil = (promise: Promise<unknown>) => void;
@@ -14,7 +15,8 @@ export interface RouteContext<TConfig extends object, TContext, TUser extends Ht
   /** The decoded `:name` segments of the path. */
   readonly params: Readonly<Record<string, string>>;
   readonly caller: Caller<TUser>;
-  readonly waitUntil: WaitUntil | undefined;
+  /** Never throws. */
+  readonly waitUntil: WaitUntil;
 }
 
 /** Who may use a route: anybody, a user (or an anonymous caller, where they are served), or an admin. */
@@ -27,7 +29,7 @@ export interface Route {
   readonly access: Access;
   handle<TConfig extends object, TContext, TUser extends HttpUser>(
     context: RouteContext<TConfig, TContext, TUser>,
-  ): Promise<Response>;
+  ): Promise<Reply>;
 }
 
 /**
@@ -43,9 +45,27 @@ export function sessionOf(context: {
   const { params, caller } = context;
   const id = params["id"] ?? "";
   if (caller.userId === undefined && !isUnguessable(id)) {
-    throw new AgentError("SESSION_NOT_FOUND", "There is no such session.");
+    throw sessionNotFound();
   }
   return refOf(id, caller);
+}
+
+/**
+ * Looks a session up, with the run that {@link ChatService.getRun} has of it.
+ *
+ * @throws {AgentError} `SESSION_NOT_FOUND`
+ */
+export async function checkSession<TConfig extends object, TContext>(
+  service: ChatService<TConfig, TContext>,
+  session: SessionRef,
+): Promise<RunInfo | undefined> {
+  const [known, run] = await Promise.all([service.getSession(session), service.getRun(session)]);
+  if (known === undefined && run === undefined) throw sessionNotFound();
+  return run;
+}
+
+function sessionNotFound(): AgentError {
+  return new AgentError("SESSION_NOT_FOUND", "There is no such session.");
 }
 
 export function refOf(sessionId: string, { userId }: Caller<HttpUser>): SessionRef {

@@ -1,6 +1,7 @@
 import { adminRoutes } from "./admin-routes.js";
 import { chatRoutes } from "./chat-routes.js";
-import { HttpError, jsonResponse } from "./errors.js";
+import { HttpError } from "./errors.js";
+import { jsonReply } from "./reply.js";
 import { openApiDocument } from "./openapi.js";
 import type { Route } from "./route.js";
 
@@ -9,7 +10,7 @@ const openApi: Route = {
   path: "/openapi.json",
   access: "public",
   handle({ settings }) {
-    return Promise.resolve(jsonResponse(openApiDocument(settings.basePath)));
+    return Promise.resolve(jsonReply(openApiDocument(settings.basePath)));
   },
 };
 

@@ -1,4 +1,4 @@
-import type { AgentManagerStats, HistoryMessage, ServiceStats, SessionInfo } from "../index.js";
+import type { AgentManagerStats, HistoryMessage, ProcessStats, ServiceStats, SessionInfo } from "../index.js";
 import { TOOL_ERROR_TEXT } from "./errors.js";
 
 /*
@@ -6,7 +6,7 @@ import { TOOL_ERROR_TEXT } from "./errors.js";
  */
 
 export function sessionRow(session: SessionInfo): object {
-  const { sessionId, userId, createdAt, lastUsedAt, state, provider, model } = session;
+  const { sessionId, userId, createdAt, lastUsedAt, state, provider, model, owner } = session;
   return {
     user_id: userId ?? null,
     session_id: sessionId,
@@ -15,6 +15,7 @@ export function sessionRow(session: SessionInfo): object {
     state,
     provider: provider ?? null,
     model: model ?? null,
+    owner: owner ?? null,
   };
 }
 
@@ -30,7 +31,41 @@ export function agentsRow(stats: AgentManagerStats): object {
 }
 
 export function statsRow(stats: ServiceStats): object {
-  return { ...agentsRow(stats), active_runs: stats.activeRuns, sessions: stats.sessions };
+  const { activeRuns, sessions, processes, cluster } = stats;
+  return {
+    ...agentsRow(stats),
+    active_runs: activeRuns,
+    sessions,
+    ...(processes === undefined ? undefined : { processes: processes.map(processRow) }),
+    ...(cluster === undefined
+      ? undefined
+      : {
+          cluster: {
+            processes: cluster.processes,
+            total_agents: cluster.totalAgents,
+            active_agents: cluster.activeAgents,
+            idle_agents: cluster.idleAgents,
+            closing_agents: cluster.closingAgents,
+            max_agents: cluster.maxAgents,
+            active_runs: cluster.activeRuns,
+          },
+        }),
+  };
+}
+
+function processRow(process: ProcessStats): object {
+  const { processId, hostname, pid, startedAt, seenAt, draining, activeRuns, info } = process;
+  return {
+    process_id: processId,
+    hostname,
+    pid,
+    started_at: new Date(startedAt).toISOString(),
+    last_seen: new Date(seenAt).toISOString(),
+    draining,
+    ...agentsRow(process),
+    active_runs: activeRuns,
+    info,
+  };
 }
 
 export function historyRow(message: HistoryMessage, showToolErrors: boolean): object {

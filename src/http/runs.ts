@@ -1,6 +1,4 @@
 import {
-  isAgentError,
-  type AgentError,
   type ChatService,
   type Interrupt,
   type Run,
@@ -8,14 +6,17 @@ import {
   type RunResult,
   type SessionRef,
 } from "../index.js";
-import { errorResponse, HttpError, jsonResponse } from "./errors.js";
+import { errorReply, hasCode, HttpError } from "./errors.js";
+import { historyOf } from "./history.js";
 import type { HttpUser } from "./options.js";
 import { toUiMessageStart } from "./protocols/ai-sdk-history.js";
 import { UiMessageStreamEncoder, type UiChunkOptions } from "./protocols/ai-sdk.js";
 import { EventStreamEncoder } from "./protocols/events.js";
 import type { StreamEncoder } from "./protocols/protocol.js";
+import { replayOf } from "./replay.js";
+import { jsonReply, type Reply } from "./reply.js";
 import type { RouteContext } from "./route.js";
-import { sseBody, streamHeaders } from "./sse.js";
+import { EventBody, streamHeaders, type EventSource } from "./sse.js";
 
 /** What a client can have a run's events as. */
 export type StreamFormat = "ai-sdk" | "events";
@@ -28,30 +29,26 @@ export function formatOf(query: URLSearchParams): StreamFormat {
 }
 
 /** Tells a client which stream it gets: AI SDK clients look for theirs. */
-const UI_MESSAGE_HEADERS = { "x-vercel-ai-ui-message-stream": "v1" };
+const uiMessageHeaders = { ...streamHeaders, "x-vercel-ai-ui-message-stream": "v1" };
 
 /** Answers with the events of a run, which goes on whether the client stays or leaves. */
-export function streamResponse<TConfig extends object, TContext, TUser extends HttpUser>(
+export function streamReply<TConfig extends object, TContext, TUser extends HttpUser>(
   { settings, request }: RouteContext<TConfig, TContext, TUser>,
   events: AsyncIterator<RunEvent, undefined>,
   encoder: StreamEncoder,
-): Response {
+): Reply {
   const { clock, heartbeatMs } = settings;
-  const body = sseBody({
+  const body = new EventBody({
     events,
     encoder,
     clock,
     heartbeatMs,
-    signal: request.signal,
     onError: (error) => {
       settings.onError(error, request);
     },
   });
-  const headers = {
-    ...streamHeaders,
-    ...(encoder instanceof UiMessageStreamEncoder ? UI_MESSAGE_HEADERS : {}),
-  };
-  return new Response(body, { headers });
+  const headers = encoder instanceof UiMessageStreamEncoder ? uiMessageHeaders : streamHeaders;
+  return { status: 200, headers, body };
 }
 
 /**
@@ -63,28 +60,41 @@ export async function answerWithRun<TConfig extends object, TContext, TUser exte
   context: RouteContext<TConfig, TContext, TUser>,
   run: Run,
   wanted: { readonly stream: boolean; readonly format: StreamFormat; readonly ui: UiChunkOptions },
-): Promise<Response> {
+): Promise<Reply> {
   await run.accepted;
   const settled = run.result.catch(() => undefined);
-  context.waitUntil?.(settled);
-  if (!wanted.stream) return runResponse(run);
+  context.waitUntil(settled);
+  if (!wanted.stream) return runReply(run);
   const { showToolErrors } = context.settings;
-  const encoder =
-    wanted.format === "events"
-      ? new EventStreamEncoder(run.id, { showToolErrors })
-      : new UiMessageStreamEncoder({ ...wanted.ui, showToolErrors });
-  return streamResponse(context, run[Symbol.asyncIterator](), encoder);
+  if (wanted.format === "events") {
+    const encoder = new EventStreamEncoder(run.id, { showToolErrors });
+    return streamReply(context, run[Symbol.asyncIterator](), encoder);
+  }
+  const encoder = new UiMessageStreamEncoder({ ...wanted.ui, showToolErrors });
+  return streamReply(context, await shownEventsOf(context.chat, run), encoder);
 }
 
-async function runResponse(run: Run): Promise<Response> {
+/** The events of a run for a client that takes nothing back; an earlier request may have begun it. */
+export async function shownEventsOf<TConfig extends object, TContext>(
+  chat: ChatService<TConfig, TContext>,
+  run: Run,
+): Promise<AsyncIterator<RunEvent, undefined>> {
+  const events = run[Symbol.asyncIterator]();
+  if ((await run.accepted).created) return events;
+  const { id: runId, sessionId, userId } = run;
+  const known = await chat.getRun({ sessionId, userId, runId });
+  return known === undefined ? events : replayOf(known, events);
+}
+
+async function runReply(run: Run): Promise<Reply> {
   let result: RunResult;
   try {
     result = await run.result;
   } catch (error) {
-    return errorResponse(error);
+    return errorReply(error);
   }
   const { runId, outcome, text, usage, interrupts } = result;
-  return jsonResponse({
+  return jsonReply({
     session_id: run.sessionId,
     run_id: runId,
     outcome,
@@ -111,7 +121,7 @@ export async function continuedUi<TConfig extends object, TContext>(
   session: SessionRef,
 ): Promise<UiChunkOptions> {
   try {
-    const { messages } = await chat.getHistory({ ...session, limit: 1_000 });
+    const { messages } = await historyOf(chat, session, { limit: 1_000, wholeTurns: true });
     return toUiMessageStart(messages) ?? {};
   } catch (error) {
     // An agent that keeps no conversation: the stream stands alone.
@@ -120,15 +130,8 @@ export async function continuedUi<TConfig extends object, TContext>(
   }
 }
 
-export function hasCode(error: unknown, code: AgentError["code"]): boolean {
-  return isAgentError(error) && error.code === code;
-}
-
 /** An iterator that gives an event which has been taken from it again. */
-export function prepend(
-  first: IteratorResult<RunEvent, undefined>,
-  rest: AsyncIterator<RunEvent, undefined>,
-): AsyncIterator<RunEvent, undefined> {
+export function prepend(first: IteratorResult<RunEvent, undefined>, rest: EventSource): EventSource {
   let taken = false;
   return {
     next: () => {
@@ -136,6 +139,7 @@ export function prepend(
       taken = true;
       return Promise.resolve(first);
     },
+    take: (limit) => (taken ? (rest.take?.(limit) ?? []) : []),
     return: () => rest.return?.() ?? Promise.resolve({ done: true, value: undefined }),
   };
 }

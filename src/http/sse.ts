@@ -1,6 +1,5 @@
-import type { ReadableStreamDefaultController, UnderlyingSource } from "node:stream/web";
 import type { Clock, RunEvent, TimerHandle } from "../index.js";
-import type { StreamEncoder } from "./protocols/protocol.js";
+import { encodeAll, type StreamEncoder } from "./protocols/protocol.js";
 
 /** Headers of every stream. `no-transform` keeps compression from holding chunks back, the last one proxies. */
 export const streamHeaders: Readonly<Record<string, string>> = {
@@ -10,13 +9,16 @@ export const streamHeaders: Readonly<Record<string, string>> = {
   "x-content-type-options": "nosniff",
 };
 
-export interface SseOptions {
-  readonly events: AsyncIterator<RunEvent, undefined>;
+/** A run's events; those of a service can give what is at hand in one go, at most `limit` of them. */
+export interface EventSource extends AsyncIterator<RunEvent, undefined> {
+  take?(limit: number): readonly RunEvent[];
+}
+
+export interface EventBodyOptions {
+  readonly events: EventSource;
   readonly encoder: StreamEncoder;
   readonly clock: Clock;
   readonly heartbeatMs: number;
-  /** When the request has gone away; the body may never be read or cancelled then. */
-  readonly signal: AbortSignal;
   /** Told of what reading threw. */
   readonly onError: (error: unknown) => void;
 }
@@ -24,91 +26,86 @@ export interface SseOptions {
 /** How much text gathers before the reading of events waits for the client. */
 const BUFFER_CHARS = 65_536;
 
-/*
- * One reader of a run as the body of a response:
+/** How many events may go over that together. */
+const EVENTS_AT_A_TIME = 64;
+
+/**
+ * One reader of a run as the body of an answer, for whatever sends it: a web stream, or Node's response.
  *
- *   pumping: events are taken one after another and gather as text; when there is more than BUFFER_CHARS of it the
- *     pump rests until the client has taken it. The run's log is what waits for a slow client, not this buffer.
- *   flushing: a `pull` gets all the text of one turn of the event loop as one chunk.
- *   ended: the run has finished, reading failed (the protocol's error goes out before the end), or the client left
- *     (the iterator is returned, and the run goes on).
+ *   opened: events are taken one after another and gather as text; when there is more than BUFFER_CHARS of it that
+ *     rests until the sender has taken it. The run's log is what waits for a slow client, not this buffer.
+ *     A service gives the events of one turn of the event loop together; their text is added in one step.
+ *   ended: the run has finished, or reading failed (the protocol's error goes out before the end).
+ *   cancelled: the client left; the iterator is returned, and the run goes on.
  */
-class SseSource implements UnderlyingSource<Uint8Array> {
-  readonly #options: SseOptions;
-  readonly #encoder = new TextEncoder();
+export class EventBody {
+  readonly #options: EventBodyOptions;
   #text: string;
   #ended = false;
   #cancelled = false;
-  /** Lets the pump go on. */
+  /** Lets the reading of events go on. */
   #resume: (() => void) | undefined;
-  /** Lets a waiting pull look again. */
-  #wake: (() => void) | undefined;
+  #onText: () => void = () => undefined;
+  #told = false;
   #heartbeat: TimerHandle | undefined;
   #quiet = true;
-  #aborted = false;
-  readonly #onAbort = (): void => {
-    this.#aborted = true;
-    this.cancel();
-  };
 
-  constructor(options: SseOptions) {
+  constructor(options: EventBodyOptions) {
     this.#options = options;
     // At once: several hosts hold the headers back until the first chunk.
     this.#text = `: open\n\n${options.encoder.start?.() ?? ""}`;
   }
 
-  start(): void {
-    const { signal } = this.#options;
-    if (signal.aborted) {
-      this.cancel();
-      return;
-    }
-    signal.addEventListener("abort", this.#onAbort, { once: true });
-    this.#schedule();
-    void this.#pump();
+  /** Whether nothing can follow what has been taken. */
+  get isOver(): boolean {
+    return this.#cancelled || (this.#ended && this.#text === "");
   }
 
-  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
-    while (this.#text === "" && !this.#ended && !this.#cancelled) {
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-      // Tokens that come in the same turn of the event loop go out in one write.
-      await nextTurn();
-    }
-    if (this.#cancelled) {
-      // Who cancelled the body has closed it; after an aborted request it is still open.
-      if (this.#aborted) controller.close();
-      return;
-    }
+  get isCancelled(): boolean {
+    return this.#cancelled;
+  }
+
+  /** Begins to read. `onText` is told when there is text to take, and at the end; the first text is there already. */
+  open(onText: () => void): void {
+    if (this.#cancelled) return;
+    this.#onText = onText;
+    void this.#read();
+  }
+
+  /** Gives all the text that there is; may be empty. */
+  take(): string {
     const text = this.#text;
+    if (text === "") return text;
     this.#text = "";
     this.#quiet = false;
-    if (text !== "") controller.enqueue(this.#encoder.encode(text));
     this.#resume?.();
-    if (this.#ended && this.#text === "") {
-      controller.close();
-      this.#release();
-    }
+    if (this.#heartbeat === undefined && !this.isOver) this.#schedule();
+    return text;
   }
 
-  /** The client left: detaches from the run. Again does nothing. */
+  /** The client left: detaches from the run. Again, or after the end, does nothing. */
   cancel(): void {
-    if (this.#cancelled) return;
+    if (this.isOver) return;
     this.#cancelled = true;
     this.#text = "";
-    this.#release();
+    this.#options.clock.clearTimeout(this.#heartbeat);
     this.#resume?.();
-    this.#wake?.();
     // Ends a `next` that is waiting; a reader that fails while leaving has nobody left to be told.
     this.#options.events.return?.().catch(() => undefined);
   }
 
-  async #pump(): Promise<void> {
+  async #read(): Promise<void> {
     const { events, encoder, onError } = this.#options;
     try {
       while (!this.#cancelled) {
         const { done, value } = await events.next();
         if (done === true) break;
-        this.#add(encoder.encode(value));
+        const more = events.take?.(EVENTS_AT_A_TIME);
+        this.#add(
+          more === undefined || more.length === 0
+            ? encoder.encode(value)
+            : encodeAll(encoder, [value, ...more]),
+        );
         if (this.#text.length >= BUFFER_CHARS) await new Promise<void>((resolve) => (this.#resume = resolve));
       }
     } catch (error) {
@@ -119,40 +116,96 @@ class SseSource implements UnderlyingSource<Uint8Array> {
     }
     this.#ended = true;
     this.#options.clock.clearTimeout(this.#heartbeat);
-    this.#wake?.();
+    this.#tell();
   }
 
   #add(text: string): void {
     if (text === "" || this.#cancelled) return;
     this.#text += text;
-    this.#wake?.();
+    this.#tell();
   }
 
-  /** One timer for the whole stream: a comment goes out when nothing else did since the last look. */
+  #tell(): void {
+    if (this.#cancelled || this.#told) return;
+    if (this.#options.events.take !== undefined || this.#ended) {
+      this.#onText();
+      return;
+    }
+    // Events that come one by one in the same turn of the event loop go out in one write.
+    this.#told = true;
+    nextTurn(() => {
+      this.#told = false;
+      if (!this.#cancelled) this.#onText();
+    });
+  }
+
+  /**
+   * One timer for the whole stream: a comment goes out when nothing else did since the last look. It rests while text
+   * waits, since the client is slow then and not idle, and an answer that nobody reads must not tick for ever.
+   */
   #schedule(): void {
     const { clock, heartbeatMs } = this.#options;
     if (heartbeatMs === 0) return;
     this.#heartbeat = clock.setTimeout(() => {
-      // With text waiting the client is slow, not idle.
-      if (this.#quiet && this.#text === "") this.#add(": ping\n\n");
-      this.#quiet = true;
+      this.#heartbeat = undefined;
+      if (this.#text !== "") return;
+      // Before the comment, whose taking would begin another one.
       this.#schedule();
+      if (this.#quiet) this.#add(": ping\n\n");
+      this.#quiet = true;
     }, heartbeatMs);
   }
-
-  #release(): void {
-    this.#options.clock.clearTimeout(this.#heartbeat);
-    this.#options.signal.removeEventListener("abort", this.#onAbort);
-  }
 }
 
-function nextTurn(): Promise<void> {
+function nextTurn(callback: () => void): void {
   // Hosts that are not Node may lack it.
   const later = (globalThis as { setImmediate?: (callback: () => void) => unknown }).setImmediate;
-  return later === undefined ? Promise.resolve() : new Promise((resolve) => later(resolve));
+  if (later === undefined) queueMicrotask(callback);
+  else later(callback);
 }
 
-/** The body of a stream; see {@link SseSource}. */
-export function sseBody(options: SseOptions): ReadableStream<Uint8Array> {
-  return new ReadableStream<Uint8Array>(new SseSource(options), { highWaterMark: 0 });
+/**
+ * A body as a web stream: each `pull` gets all the text that there is as one chunk. `signal` says that the request has
+ * gone away; the stream may never be read or cancelled then.
+ */
+export function toWebStream(body: EventBody, signal: AbortSignal): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  /** Lets a waiting pull look again. */
+  let wake: (() => void) | undefined;
+  let aborted = false;
+  const cancel = (): void => {
+    signal.removeEventListener("abort", onAbort);
+    body.cancel();
+    wake?.();
+  };
+  const onAbort = (): void => {
+    aborted = true;
+    cancel();
+  };
+  return new ReadableStream<Uint8Array>(
+    {
+      start() {
+        if (signal.aborted) {
+          onAbort();
+          return;
+        }
+        signal.addEventListener("abort", onAbort, { once: true });
+        body.open(() => wake?.());
+      },
+      async pull(controller) {
+        let text = body.take();
+        while (text === "" && !body.isOver) {
+          await new Promise<void>((resolve) => (wake = resolve));
+          text = body.take();
+        }
+        if (text !== "") controller.enqueue(encoder.encode(text));
+        if (!body.isOver) return;
+        signal.removeEventListener("abort", onAbort);
+        // Who cancelled the stream has closed it; after an aborted request it is still open.
+        if (!body.isCancelled || aborted) controller.close();
+      },
+      cancel,
+    },
+    { highWaterMark: 0 },
+  );
 }

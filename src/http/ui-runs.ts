@@ -1,7 +1,8 @@
 import type { Answers, ChatRequest, ChatService, Run, SessionRef } from "../index.js";
+import { hasCode } from "./errors.js";
+import { answersOf, interruptOfApprovalId, type ApprovalAnswer } from "./protocols/approvals.js";
 import type { UiChatRequest } from "./protocols/ai-sdk-request.js";
 import { replyIdOf, type UiChunkOptions } from "./protocols/ai-sdk.js";
-import { hasCode } from "./runs.js";
 
 type UiRunRequest<TConfig extends object, TContext> = Omit<ChatRequest<TConfig, TContext>, "message">;
 
@@ -14,7 +15,7 @@ export async function startUiRun<TConfig extends object, TContext>(
   if (asked.kind === "answers") {
     const { messageId, toolCalls, deniedToolCallIds } = asked;
     const { sessionId, userId, runId, context } = base;
-    const answers = await waitingAnswers(service, base, asked.answers);
+    const answers = await waitingAnswers(service, base, asked.approvals);
     const run = service.resume({ sessionId, userId, runId, context, answers });
     return { run, ui: { messageId, knownToolCalls: toolCalls, deniedToolCallIds } };
   }
@@ -36,12 +37,12 @@ export async function startUiRun<TConfig extends object, TContext>(
 async function waitingAnswers<TConfig extends object, TContext>(
   service: ChatService<TConfig, TContext>,
   { sessionId, userId }: SessionRef,
-  answers: Answers,
+  approvals: readonly ApprovalAnswer[],
 ): Promise<Answers> {
   const run = await service.getRun({ sessionId, userId });
-  const waiting = new Set(run?.interrupts.map(({ id }) => id));
-  const fitting = Object.entries(answers).filter(([id]) => waiting.has(id));
-  return fitting.length === 0 ? answers : Object.fromEntries(fitting);
+  const waiting = new Set<string | undefined>(run?.interrupts.map(({ id }) => id));
+  const fitting = approvals.filter(({ approvalId }) => waiting.has(interruptOfApprovalId(approvalId)));
+  return answersOf(fitting.length === 0 ? approvals : fitting);
 }
 
 async function hasMessage<TConfig extends object, TContext>(

@@ -20,6 +20,11 @@ export function optionalInteger(name: string, value: unknown, min: number): numb
   return value === undefined ? undefined : integerOption(name, value, 0, min);
 }
 
+/** As {@link integerOption}, from 1 up or Infinity, for none. */
+export function limitOption(name: string, value: unknown, fallback: number): number {
+  return value === Infinity ? Infinity : integerOption(name, value, fallback, 1);
+}
+
 /** @throws {TypeError} when the value is not one of `choices`. */
 export function choiceOption<T extends string>(
   name: string,

@@ -1,14 +1,20 @@
+/** An iterator that can give all that is at hand in one go, without a promise for each item. */
+export interface BatchIterator<T> extends AsyncIterableIterator<T, undefined> {
+  /** What the following `next()` calls would give without waiting, at most `limit` of it. */
+  take?(limit: number): readonly T[];
+}
+
 /**
  * An iterator that has to be waited for: opened at the first `next()`. `return()` ends it at once, also while it is
  * being opened or a `next()` is waiting, which an async generator cannot do.
  */
-export class LazyIterator<T> implements AsyncIterableIterator<T, undefined> {
-  readonly #open: () => Promise<AsyncIterableIterator<T, undefined>>;
-  #opened: Promise<AsyncIterableIterator<T, undefined>> | undefined;
-  #inner: AsyncIterableIterator<T, undefined> | undefined;
+export class LazyIterator<T> implements BatchIterator<T> {
+  readonly #open: () => Promise<BatchIterator<T>>;
+  #opened: Promise<BatchIterator<T>> | undefined;
+  #inner: BatchIterator<T> | undefined;
   #done = false;
 
-  constructor(open: () => Promise<AsyncIterableIterator<T, undefined>>) {
+  constructor(open: () => Promise<BatchIterator<T>>) {
     this.#open = open;
   }
 
@@ -16,7 +22,15 @@ export class LazyIterator<T> implements AsyncIterableIterator<T, undefined> {
     return this;
   }
 
-  async next(): Promise<IteratorResult<T, undefined>> {
+  next(): Promise<IteratorResult<T, undefined>> {
+    return this.#inner === undefined || this.#done ? this.#first() : this.#inner.next();
+  }
+
+  take(limit: number): readonly T[] {
+    return (this.#done ? undefined : this.#inner?.take?.(limit)) ?? [];
+  }
+
+  async #first(): Promise<IteratorResult<T, undefined>> {
     if (this.#inner === undefined && !this.#done) {
       this.#opened ??= this.#open();
       this.#inner = await this.#opened;

@@ -1,7 +1,8 @@
 import { AsyncLocalStorageProviderSingleton } from "@langchain/core/singletons";
+import type { AgentEvents } from "../agent.js";
 import type { AgentEvent } from "../run-event.js";
 import type { Clock, TimerHandle } from "../internal/clock.js";
-import { RunQueue } from "./run-queue.js";
+import { RunQueue, type TakeEvent } from "./run-queue.js";
 
 /** How long an aborted graph is waited for. LangGraph itself settles within milliseconds, whatever its tools do. */
 const ABORT_GRACE_MS = 1000;
@@ -10,13 +11,13 @@ const ABORT_GRACE_MS = 1000;
 export type RunWork = (queue: RunQueue, signal: AbortSignal) => Promise<void>;
 
 /**
- * One run as its reader sees it. The work begins with the first `next`.
+ * One run as its reader sees it. The work begins with the first `next`, or with `each`.
  *
  * `idle` → `running` → `ended`. On abort the events that wait are dropped and the graph is told to stop; the reader
  * gets the abort's reason once the graph has settled, so that the run writes nothing afterwards, but after a
  * second at the latest. Leaving the iteration early aborts the graph the same way.
  */
-export class AgentRun implements AsyncIterableIterator<AgentEvent, undefined> {
+export class AgentRun implements AgentEvents, AsyncIterator<AgentEvent, undefined> {
   readonly #queue = new RunQueue();
   readonly #controller = new AbortController();
   readonly #work: RunWork;
@@ -38,6 +39,18 @@ export class AgentRun implements AsyncIterableIterator<AgentEvent, undefined> {
   next(): Promise<IteratorResult<AgentEvent, undefined>> {
     this.#done ??= this.#start();
     return this.#queue.next();
+  }
+
+  /**
+   * Reads the run to its end without a promise for each event: `take` is called with them in order, and is waited for when
+   * it gives a promise. What it throws stops the graph as leaving an iteration would, and rejects.
+   */
+  each(take: TakeEvent): Promise<void> {
+    const ended = this.#queue.each(take, (error) => {
+      this.#abort(error);
+    });
+    this.#done ??= this.#start();
+    return ended;
   }
 
   async return(): Promise<IteratorResult<AgentEvent, undefined>> {

@@ -3,9 +3,9 @@ import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
 import { Command } from "@langchain/langgraph";
 import type { Agent, AgentInput, AgentRunOptions, Conversation } from "../agent.js";
 import { isAgentError } from "../errors.js";
+import { onAbort } from "../internal/abort.js";
 import type { Clock } from "../internal/clock.js";
-import type { AgentEvent } from "../run-event.js";
-import { RUN_KEY, type RunConfigurable } from "../store/store.js";
+import { RUN_KEY, type ForkingSaver, type RunConfigurable } from "../store/store.js";
 import { AgentRun } from "./agent-run.js";
 import { checkAnswers } from "./answers.js";
 import {
@@ -15,11 +15,13 @@ import {
   repairsOf,
   type ThreadState,
 } from "./conversation.js";
-import type { RunnableGraph } from "./graph.js";
+import { streamOf, type RunnableGraph } from "./graph.js";
 import { toHumanMessage } from "./history.js";
 import { toRunError } from "./provider-errors.js";
+import { RunCallbacks } from "./run-callbacks.js";
 import { RunTap } from "./run-events.js";
 import type { RunQueue } from "./run-queue.js";
+import { isRecord } from "./to-json.js";
 
 /** The session that an agent serves; the config object is shared by sessions with equal config. */
 export interface AgentSession {
@@ -75,10 +77,7 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
     return new LangGraphConversation(this.#saver, this.threadId, this.#graph);
   }
 
-  stream(
-    input: AgentInput,
-    options: AgentRunOptions<TContext>,
-  ): AsyncIterableIterator<AgentEvent, undefined> {
+  stream(input: AgentInput, options: AgentRunOptions<TContext>): AgentRun {
     return new AgentRun(
       (queue, signal) => this.#work(input, options, queue, signal),
       options.signal,
@@ -93,20 +92,39 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
     signal: AbortSignal,
   ): Promise<void> {
     const runtime = this.#runtime;
-    const run: RunConfigurable = { lease: options.lease, turnId: options.turnId };
+    const { lease, turnId, flush, ride } = options;
+    /** Whoever writes the events has had all of them first. */
+    const caughtUp = (wait: () => Promise<void>) => async () => {
+      await queue.caughtUp();
+      await wait();
+    };
+    const run: RunConfigurable = {
+      ...{ lease, turnId },
+      ...(flush !== undefined && { flush: caughtUp(flush) }),
+      ...(ride !== undefined && {
+        ride: { engine: ride.engine, ready: caughtUp(() => ride.ready()), run: (step) => ride.run(step) },
+      }),
+    };
     let tap: RunTap | undefined;
+    const control = new DrainControl();
+    const stopDraining = onAbort(options.drain, () => {
+      control.requestDrain();
+    });
     try {
       const [thread, model] = await Promise.all([
-        readThread(this.#saver, this.threadId, this.#graph),
+        readThread(this.#saver, this.threadId, this.#graph, run),
         runtime.modelFor(this, options.context, signal),
       ]);
       if (signal.aborted) return;
       if (model !== undefined) runtime.models.set(run, model);
-      const events = (tap = new RunTap(queue, thread.messages));
-      const updates = await this.#graph.stream(toGraphInput(input, thread), {
+      // The array goes on to the graph.
+      const events = (tap = new RunTap(queue, thread.messages.slice()));
+      const updates = await streamOf(this.#graph, toGraphInput(input, thread), {
         configurable: { thread_id: this.threadId, [RUN_KEY]: run },
-        callbacks: [events],
+        callbacks: new RunCallbacks(events),
         signal,
+        // Stops the graph at the end of a step, which has then been saved.
+        control,
         streamMode: "updates",
         durability: "sync",
         writer: (chunk: unknown) => {
@@ -117,9 +135,31 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
       });
       for await (const update of updates) await events.update(update);
     } catch (error) {
+      if (control.drainRequested && isRecord(error) && error["name"] === "GraphDrained")
+        throw options.drain?.reason;
       if (isAgentError(error)) throw error;
       throw toRunError(error, (layer) => tap?.isModelError(layer) === true, this.sessionId);
+    } finally {
+      stopDraining();
+      // A run that is stopped at once must not take its message along.
+      await (this.#saver as Partial<ForkingSaver>).settled?.(this.threadId);
     }
+  }
+}
+
+/**
+ * What LangGraph 1.7 asks between two steps, which is its `RunControl`. Not that class: earlier versions have none,
+ * and go on to their end.
+ */
+class DrainControl {
+  drainReason: string | undefined;
+
+  get drainRequested(): boolean {
+    return this.drainReason !== undefined;
+  }
+
+  requestDrain(reason = "shutdown"): void {
+    this.drainReason = reason;
   }
 }
 

@@ -4,7 +4,13 @@ import type { BaseCheckpointSaver, CheckpointTuple } from "@langchain/langgraph-
 import type { Conversation, HistoryMessage, Turn } from "../agent.js";
 import { AgentError } from "../errors.js";
 import type { Interrupt } from "../run-event.js";
-import { RUN_KEY, type ForkingSaver, type Lease, type RunConfigurable } from "../store/store.js";
+import {
+  RUN_KEY,
+  type ForkingSaver,
+  type Lease,
+  type PeekingSaver,
+  type RunConfigurable,
+} from "../store/store.js";
 import type { RunnableGraph } from "./graph.js";
 import { toHistoryMessage } from "./history.js";
 import { repairMessages } from "./repair.js";
@@ -26,22 +32,31 @@ function isForking(saver: BaseCheckpointSaver): saver is ForkingSaver {
   );
 }
 
+function isPeeking(saver: BaseCheckpointSaver): saver is PeekingSaver {
+  return typeof (saver as Partial<PeekingSaver>).peekTuple === "function";
+}
+
 /**
- * Reads the head. The messages stand in the checkpoint, unless their channel is a delta channel: then only the
- * graph can put them together.
+ * Reads the head; with the run that reads it, so that a saver that others write to looks once for the whole run, and
+ * the run's graph is given what was read. The messages stand in the checkpoint, unless their channel is a delta
+ * channel: then only the graph can put them together.
  */
 export async function readThread(
   saver: BaseCheckpointSaver,
   threadId: string,
   graph: GraphSource,
+  run?: RunConfigurable,
 ): Promise<ThreadState> {
-  const config = { configurable: { thread_id: threadId, checkpoint_ns: "" } };
-  const tuple = await saver.getTuple(config);
+  const key = { thread_id: threadId, ...(run === undefined ? undefined : { [RUN_KEY]: run }) };
+  const config = { configurable: { ...key, checkpoint_ns: "" } };
+  const tuple = await (run !== undefined && isPeeking(saver)
+    ? saver.peekTuple(config)
+    : saver.getTuple(config));
   if (tuple === undefined) return { tuple, messages: [] };
   let messages: unknown = tuple.checkpoint.channel_values["messages"];
   if (!Array.isArray(messages) && tuple.checkpoint.channel_versions["messages"] !== undefined) {
     const { values } = await (typeof graph === "function" ? await graph() : graph).getState({
-      configurable: { thread_id: threadId },
+      configurable: key,
     });
     messages = isRecord(values) ? values["messages"] : undefined;
   }

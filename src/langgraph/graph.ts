@@ -14,6 +14,8 @@ export interface CompiledGraph {
 export interface RunnableGraph {
   checkpointer?: unknown;
   stream(input: unknown, options: object): Promise<AsyncIterable<unknown>>;
+  /** What LangChain's `stream` makes a web stream of. */
+  _streamIterator?(input: unknown, options: object): AsyncIterable<unknown>;
   getState(config: object): Promise<{ readonly values: unknown }>;
   updateState(config: object, values: unknown, asNode?: string): Promise<unknown>;
   withConfig(config: object): RunnableGraph;
@@ -33,6 +35,18 @@ function isRunnableGraph(value: unknown): value is RunnableGraph {
     isRecord(value) &&
     ["stream", "getState", "updateState", "withConfig"].every((method) => typeof value[method] === "function")
   );
+}
+
+/**
+ * What `stream` gives, without the two web streams that it wraps around the graph's own iteration, each step of which
+ * it runs in a scope of its own. Nobody but the run reads it, and the run has its own way to stop the graph.
+ */
+export async function streamOf(
+  graph: RunnableGraph,
+  input: unknown,
+  options: object,
+): Promise<AsyncIterable<unknown>> {
+  return graph._streamIterator?.(input, options) ?? graph.stream(input, options);
 }
 
 /**

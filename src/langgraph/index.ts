@@ -9,5 +9,6 @@ export {
   type ModelFunction,
   type PerAgent,
 } from "./factory.js";
+export { idempotencyKey, type ToolCallConfig } from "./idempotency-key.js";
 export type { CompiledGraph } from "./graph.js";
 export type { Credentials } from "./providers.js";

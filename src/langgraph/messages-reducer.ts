@@ -10,14 +10,18 @@ import {
 /** Lists of which every member is known to be a whole message with an id: those that reducing has made. */
 const clean = new WeakSet<readonly BaseMessage[]>();
 
+function isIdentified(message: unknown): message is BaseMessage & { id: string } {
+  return BaseMessage.isInstance(message) && message.id != null;
+}
+
 function isPlain(message: unknown): message is BaseMessage {
-  return BaseMessage.isInstance(message) && message.id != null && !BaseMessageChunk.isInstance(message);
+  return isIdentified(message) && !BaseMessageChunk.isInstance(message);
 }
 
 /**
  * LangGraph's reducer for messages, with a short way for what every step does: appending. The official one coerces
- * the whole list and indexes it by id, three times a turn; where nothing but new whole messages comes, the result
- * is the same list with them at its end.
+ * the whole list and indexes it by id, three times a turn; where nothing but new messages comes, the result is the
+ * same list with them at its end. Chunks, which is what a streamed answer is, it makes whole first, in any case.
  */
 export function reduceMessages(left: BaseMessage[], right: Messages): BaseMessage[] {
   return append(left, right) ?? remember(messagesStateReducer(left, right));
@@ -34,17 +38,23 @@ function append(left: unknown, right: unknown): BaseMessage[] | undefined {
   const added = right as unknown[];
   const isClean = clean.has(messages);
   const ids = new Set<string>();
+  let hasChunks = false;
   for (const message of added) {
-    // Removals, chunks and messages without id are the official reducer's business.
-    if (!isPlain(message) || message.type === "remove" || message.id === undefined) return undefined;
+    // Removals and messages without id are the official reducer's business.
+    if (!isIdentified(message) || message.type === "remove") return undefined;
+    hasChunks ||= BaseMessageChunk.isInstance(message);
     ids.add(message.id);
   }
   if (ids.size !== added.length) return undefined;
+  // Mostly one message comes, and comparing is faster than looking up.
+  const [only] = ids.size === 1 ? ids : [];
   for (const message of messages) {
     if (!isClean && !isPlain(message)) return undefined;
-    if (message.id !== undefined && ids.has(message.id)) return undefined;
+    if (only === undefined ? message.id !== undefined && ids.has(message.id) : message.id === only)
+      return undefined;
   }
-  return remember(messages.concat(added as BaseMessage[]));
+  const whole = hasChunks ? messagesStateReducer([], added as BaseMessage[]) : (added as BaseMessage[]);
+  return remember(messages.concat(whole));
 }
 
 /** The state of an agent, as `createAgent` has it, but for the reducer. */

@@ -2,45 +2,10 @@ import { BaseCallbackHandler } from "@langchain/core/callbacks/base";
 import { AIMessage, ToolMessage, type AIMessageChunk, type BaseMessage } from "@langchain/core/messages";
 import type { LLMResult } from "@langchain/core/outputs";
 import type { JsonValue } from "../json.js";
+import { parseInput, toDataEvent, toInterrupt, toolMessageOf, toUsage } from "./event-parts.js";
+import { ModelCall, type ToolCall, type ToolCalls } from "./model-call.js";
 import type { RunQueue } from "./run-queue.js";
-import { parseInput, reasoningOf, toDataEvent, toInterrupt, toolMessageOf, toUsage } from "./event-parts.js";
 import { isRecord, toJson } from "./to-json.js";
-
-type Part = "text" | "reasoning";
-
-/** One model call whose tokens are shown. */
-interface ModelCall {
-  readonly runId: string;
-  /** The message's id, known from the first token on. Its first text part has the same, others are named after it. */
-  messageId: string | undefined;
-  texts: number;
-  reasonings: number;
-  open: Part | undefined;
-  openId: string;
-  streamed: boolean;
-  /** By the index of the chunk. */
-  toolCallIds: (string | undefined)[];
-}
-
-function newCall(runId: string, messageId: string | undefined): ModelCall {
-  return {
-    runId,
-    messageId,
-    texts: 0,
-    reasonings: 0,
-    open: undefined,
-    openId: "",
-    streamed: false,
-    toolCallIds: [],
-  };
-}
-
-interface ToolCall {
-  readonly toolName: string;
-  /** The JSON of the input that was last shown. */
-  input: string | undefined;
-  answered: boolean;
-}
 
 const HIDDEN_TAGS = ["nostream", "langsmith:nostream"];
 
@@ -67,7 +32,7 @@ export class RunTap extends BaseCallbackHandler {
   #steps = 0;
   #current: ModelCall | undefined;
   readonly #calls = new Map<string, ModelCall>();
-  readonly #toolCalls = new Map<string, ToolCall>();
+  readonly #toolCalls: ToolCalls = new Map();
   readonly #toolRuns = new Map<string, string>();
   readonly #insideTools = new Set<string>();
   /** Messages that were shown, or are not to be. */
@@ -100,7 +65,7 @@ export class RunTap extends BaseCallbackHandler {
   ): Promise<void> {
     if (parentRunId !== undefined && this.#insideTools.has(parentRunId)) return;
     if (tags?.some((tag) => HIDDEN_TAGS.includes(tag)) === true) return;
-    this.#calls.set(runId, newCall(runId, undefined));
+    this.#calls.set(runId, this.#newCall(runId, undefined));
     this.#steps += 1;
     await this.#queue.push({ type: "step-started", step: this.#steps });
   }
@@ -121,9 +86,9 @@ export class RunTap extends BaseCallbackHandler {
     call.streamed = true;
     // Only chat models come here, whose chunk has a message; completion models have none.
     const message = (fields?.chunk as { message?: AIMessageChunk } | undefined)?.message;
-    if (message === undefined) return token === "" ? undefined : this.#delta(call, "text", token);
+    if (message === undefined) return token === "" ? undefined : call.text(token);
     call.messageId ??= message.id;
-    return this.#content(call, message);
+    return call.content(message);
   }
 
   override async handleLLMEnd(output: LLMResult, runId: string): Promise<void> {
@@ -134,9 +99,9 @@ export class RunTap extends BaseCallbackHandler {
       this.#calls.delete(runId);
       if (message !== undefined) {
         call.messageId ??= message.id;
-        if (!call.streamed) await this.#content(call, message);
+        if (!call.streamed) await call.content(message);
       }
-      await this.#endPart(call);
+      await call.endPart();
       if (message !== undefined) await this.#toolInputs(message);
     }
     // Hidden calls cost tokens too.
@@ -149,96 +114,14 @@ export class RunTap extends BaseCallbackHandler {
     const call = this.#calls.get(runId);
     if (call === undefined) return;
     this.#calls.delete(runId);
-    await this.#endPart(call);
+    await call.endPart();
   }
 
-  /** Everything that one chunk, or a whole message of a model that does not stream, adds. */
-  #content(call: ModelCall, message: AIMessage | AIMessageChunk): Promise<void> | undefined {
-    let wait: Promise<void> | undefined;
-    const reasoning = reasoningOf(message.additional_kwargs);
-    if (reasoning !== "") wait = this.#delta(call, "reasoning", reasoning);
-    const { content } = message;
-    if (typeof content === "string") {
-      if (content !== "") wait = this.#delta(call, "text", content) ?? wait;
-    } else {
-      for (const block of content as readonly Record<string, unknown>[])
-        wait = this.#block(call, block) ?? wait;
-    }
-    const chunks = (message as Partial<AIMessageChunk>).tool_call_chunks;
-    if (chunks !== undefined && chunks.length > 0) wait = this.#toolChunks(call, chunks) ?? wait;
-    return wait;
-  }
-
-  #block(call: ModelCall, block: Record<string, unknown>): Promise<void> | undefined {
-    const type = block["type"];
-    if (type === "text" || type === "text_delta" || type === "output_text")
-      return this.#some(call, "text", block["text"]);
-    if (type === "thinking" || type === "thinking_delta")
-      return this.#some(call, "reasoning", block["thinking"]);
-    if (type === "reasoning") return this.#some(call, "reasoning", block["reasoning"]);
-    if (type === "reasoning_content" && isRecord(block["reasoningText"])) {
-      return this.#some(call, "reasoning", block["reasoningText"]["text"]);
-    }
-    return undefined;
-  }
-
-  #some(call: ModelCall, part: Part, delta: unknown): Promise<void> | undefined {
-    return typeof delta === "string" && delta !== "" ? this.#delta(call, part, delta) : undefined;
-  }
-
-  #delta(call: ModelCall, part: Part, delta: string): Promise<void> | undefined {
-    if (call.open !== part) this.#startPart(call, part);
-    return part === "text"
-      ? this.#queue.push({ type: "text-delta", id: call.openId, delta })
-      : this.#queue.push({ type: "reasoning-delta", id: call.openId, delta });
-  }
-
-  #startPart(call: ModelCall, part: Part): void {
-    void this.#endPart(call);
-    // What LangChain names a message that its provider gave no id.
-    const messageId = (call.messageId ??= `run-${call.runId}`);
-    call.open = part;
-    const name = part === "text" ? messageId : `${messageId}.reasoning`;
-    const count = part === "text" ? (call.texts += 1) : (call.reasonings += 1);
-    call.openId = count === 1 ? name : `${name}.${String(count)}`;
-    void this.#queue.push({ type: part === "text" ? "text-start" : "reasoning-start", id: call.openId });
-  }
-
-  #endPart(call: ModelCall): Promise<void> | undefined {
-    const { open } = call;
-    if (open === undefined) return undefined;
-    call.open = undefined;
-    return this.#queue.push({ type: open === "text" ? "text-end" : "reasoning-end", id: call.openId });
+  #newCall(runId: string, messageId: string | undefined): ModelCall {
+    return new ModelCall(runId, messageId, this.#queue, this.#toolCalls);
   }
 
   // Tools
-
-  #toolChunks(
-    call: ModelCall,
-    chunks: NonNullable<AIMessageChunk["tool_call_chunks"]>,
-  ): Promise<void> | undefined {
-    let wait: Promise<void> | undefined;
-    for (const chunk of chunks) {
-      // Without an index a chunk with an id begins a call, and one without goes on with the last.
-      const index =
-        chunk.index ??
-        (chunk.id === undefined ? Math.max(0, call.toolCallIds.length - 1) : call.toolCallIds.length);
-      let id = call.toolCallIds[index];
-      if (id === undefined) {
-        if (chunk.id === undefined || chunk.id === "" || chunk.name === undefined || chunk.name === "")
-          continue;
-        id = chunk.id;
-        call.toolCallIds[index] = id;
-        void this.#endPart(call);
-        this.#toolCalls.set(id, { toolName: chunk.name, input: undefined, answered: false });
-        wait = this.#queue.push({ type: "tool-input-start", toolCallId: id, toolName: chunk.name }) ?? wait;
-      }
-      if (chunk.args !== undefined && chunk.args !== "") {
-        wait = this.#queue.push({ type: "tool-input-delta", toolCallId: id, delta: chunk.args }) ?? wait;
-      }
-    }
-    return wait;
-  }
 
   async #toolInputs(message: AIMessage): Promise<void> {
     for (const { id, name, args } of message.tool_calls ?? []) {
@@ -401,14 +284,16 @@ export class RunTap extends BaseCallbackHandler {
   }
 
   async #wholeMessage(message: AIMessage): Promise<void> {
-    const call = newCall(message.id ?? String(this.#seenMessages.size), message.id);
-    await this.#content(call, message);
-    await this.#endPart(call);
+    const call = this.#newCall(message.id ?? String(this.#seenMessages.size), message.id);
+    await call.content(message);
+    await call.endPart();
     await this.#toolInputs(message);
   }
 
   #isNews(message: BaseMessage): boolean {
     if (message.id === undefined) return true;
+    // Mostly a model call has just told it: then nothing need be known of the history.
+    if (this.#seenMessages.has(message.id)) return false;
     if (!this.#beforeIsSeen) {
       this.#beforeIsSeen = true;
       for (const { id } of this.#before) if (id !== undefined) this.#seenMessages.add(id);

@@ -13,8 +13,22 @@ const HOPS_BETWEEN_STARTS = 4;
 /** How long to leave a ledger alone that has just failed. */
 const RETRY_MS = 500;
 
+/** The longest between two looks at a shared ledger, of which a quarter may go off by chance. */
+const POLL_MS = 600;
+
+/**
+ * How many claims of a shared ledger may be under way at once while there is work: with one at a time the runs of a
+ * process that died would wait for one another's round trips. They share the pace of starts.
+ */
+const CLAIM_LANES = 4;
+
+/** How often other processes are told at most that runs wait which this one has no room for. */
+const ANNOUNCE_MS = 100;
+
 export interface DispatcherOptions<TConfig extends object, TContext> {
   readonly runs: RunLedger;
+  /** Prepares the store of the ledger, if that has not been done. */
+  readonly ready: () => Promise<void>;
   readonly pool: AgentPool<TConfig, TContext>;
   readonly leases: LeaseKeeper;
   readonly clock: Clock;
@@ -28,48 +42,92 @@ export interface DispatcherOptions<TConfig extends object, TContext> {
 }
 
 /**
- * Starts runs: claims the next one whenever a place is free, one at a time, with a pause between two starts. It
- * gates starts, not runs in flight, unless `maxConcurrentRuns` says so. Which run is next is the ledger's matter.
+ * Starts runs: claims the next one whenever a place is free, with a pause between two starts. It gates starts, not
+ * runs in flight, unless `maxConcurrentRuns` says so. Which run is next is the ledger's matter.
+ *
+ * It looks for work when a hint says that there may be some, when room has come after there was none, and, in a
+ * shared ledger, by itself in turns of at most `POLL_MS`: hints may be lost, and the leases of a process that died
+ * expire without one. After a run it looks again only in a ledger of its own, where that costs nothing: what the end of
+ * a run makes claimable comes with a hint.
  */
 export class Dispatcher<TConfig extends object, TContext> {
   readonly #options: DispatcherOptions<TConfig, TContext>;
   readonly #stopListening: () => void;
   #inFlight = 0;
-  #pumping = false;
+  #lanes = 0;
+  #looking: Promise<void> | undefined;
   #again = false;
   #stopped = false;
+  /** Whether the last look was given up for want of room. */
+  #full = false;
+  /** Whether the last claim failed: told once, until one succeeds. */
+  #failing = false;
   #retry: TimerHandle | undefined;
+  #poll: TimerHandle | undefined;
+  #announced: TimerHandle | undefined;
+  #announceAgain = false;
 
   constructor(options: DispatcherOptions<TConfig, TContext>) {
     this.#options = options;
     this.#stopListening = options.pool.onFree(() => {
-      this.pump();
+      if (this.#full || !options.runs.shared) this.pump();
     });
+    if (options.runs.shared) this.#pollLater();
   }
 
   /** Looks for work now, or again after the look under way. */
   pump(): void {
     this.#again = true;
-    if (this.#pumping || this.#stopped) return;
-    this.#pumping = true;
-    void this.#loop();
+    if (this.#looking !== undefined || this.#stopped) return;
+    this.#looking = this.#look();
   }
 
-  /** Claims nothing more. */
-  stop(): void {
+  /** A run has been submitted here: if there is no room for it, others are told. */
+  submitted(isTaken: () => boolean): void {
+    if (this.#options.runs.announce === undefined) return;
+    // The submit's own hint has begun a look.
+    void (this.#looking ?? Promise.resolve()).then(() => {
+      if (this.#full && !isTaken()) this.#announce();
+    });
+  }
+
+  /** Claims nothing more; resolves when what was being claimed has been started or given back. */
+  async stop(): Promise<void> {
+    const { clock } = this.#options;
     this.#stopped = true;
     this.#stopListening();
-    this.#options.clock.clearTimeout(this.#retry);
+    for (const timer of [this.#retry, this.#poll, this.#announced]) clock.clearTimeout(timer);
+    await this.#looking;
   }
 
-  async #loop(): Promise<void> {
+  async #look(): Promise<void> {
     try {
+      // Let whoever called set `#looking` first.
+      await Promise.resolve();
       while (this.#again && !this.#isStopped()) {
         this.#again = false;
-        while (await this.#startOne()) await hops(HOPS_BETWEEN_STARTS);
+        await this.#lane();
       }
     } finally {
-      this.#pumping = false;
+      this.#looking = undefined;
+    }
+  }
+
+  /**
+   * Starts runs one after another until there are none. A second one in a row opens a further lane: one message alone
+   * is to cost no claims in vain.
+   */
+  async #lane(): Promise<void> {
+    this.#lanes += 1;
+    let others: Promise<void> | undefined;
+    try {
+      for (let started = 0; await this.#startOne(); started++) {
+        if (started > 0 && this.#options.runs.shared && this.#lanes < CLAIM_LANES) others ??= this.#lane();
+        await hops(HOPS_BETWEEN_STARTS);
+      }
+    } finally {
+      this.#lanes -= 1;
+      await others;
     }
   }
 
@@ -78,43 +136,80 @@ export class Dispatcher<TConfig extends object, TContext> {
     return this.#stopped;
   }
 
+  /** Claims a run and starts it; says whether to go on. */
   async #startOne(): Promise<boolean> {
-    const { runs, pool, leases, clock, processId, maxAttempts, maxConcurrentRuns, maxConcurrentRunsPerUser } =
-      this.#options;
-    if (this.#stopped || (maxConcurrentRuns !== undefined && this.#inFlight >= maxConcurrentRuns))
-      return false;
-    if (!pool.reserve()) return false;
+    const { runs, pool, leases, clock, processId, maxAttempts, maxConcurrentRunsPerUser } = this.#options;
+    if (this.#stopped) return false;
+    this.#full = !this.#reserve();
+    if (this.#full) return false;
+    this.#inFlight += 1;
     let claim: Claim | undefined;
-    const claimedAt = clock.monotonic();
+    let claimedAt = 0;
     try {
+      if (runs.shared) await this.#options.ready();
+      claimedAt = clock.monotonic();
       claim = await runs.claim({ processId, leaseMs: leases.leaseMs, maxConcurrentRunsPerUser, maxAttempts });
+      this.#failing = false;
     } catch (error) {
-      this.#options.onError(error);
+      if (!this.#failing) this.#options.onError(error);
+      this.#failing = runs.shared;
       this.#retryLater();
     }
-    if (claim === undefined) {
+    if (claim === undefined || this.#isStopped()) {
+      this.#inFlight -= 1;
       pool.cancelReservation();
-      return false;
-    }
-    if (this.#isStopped()) {
       // Stopped while the claim was under way: back to where it came from.
-      pool.cancelReservation();
-      await runs.release(claim.lease, claim.run.runId).catch(this.#options.onError);
+      if (claim !== undefined) await runs.release(claim.lease, claim.run.runId).catch(this.#options.onError);
       return false;
     }
-    this.#inFlight += 1;
     void this.#options.execute(claim, claimedAt).finally(() => {
       this.#inFlight -= 1;
-      this.pump();
+      if (this.#full || !runs.shared || maxConcurrentRunsPerUser !== undefined) this.pump();
     });
-    return true;
+    return claim.last !== true;
+  }
+
+  #reserve(): boolean {
+    const { pool, maxConcurrentRuns } = this.#options;
+    return (maxConcurrentRuns === undefined || this.#inFlight < maxConcurrentRuns) && pool.reserve();
   }
 
   #retryLater(): void {
+    if (this.#stopped) return;
     this.#retry ??= this.#options.clock.setTimeout(() => {
       this.#retry = undefined;
       this.pump();
     }, RETRY_MS);
+  }
+
+  #pollLater(): void {
+    const { clock, leases } = this.#options;
+    const longest = Math.min(POLL_MS, leases.leaseMs / 4);
+    // By chance, so that processes started together do not always ask together.
+    this.#poll = clock.setTimeout(
+      () => {
+        this.pump();
+        this.#pollLater();
+      },
+      longest * (1 - Math.random() / 4),
+    );
+  }
+
+  /** Not on hints: those of processes without room would set each other off. */
+  #announce(): void {
+    const { runs, clock } = this.#options;
+    if (runs.announce === undefined || this.#stopped) return;
+    if (this.#announced !== undefined) {
+      this.#announceAgain = true;
+      return;
+    }
+    runs.announce();
+    this.#announced = clock.setTimeout(() => {
+      this.#announced = undefined;
+      if (!this.#announceAgain) return;
+      this.#announceAgain = false;
+      this.#announce();
+    }, ANNOUNCE_MS);
   }
 }
 

@@ -10,7 +10,13 @@ import type { CancelReason, Lease, RunLedger } from "../store/store.js";
  *
  * The deadline is measured on this process's monotonic clock from before the renewal was sent, so that the owner
  * gives up no later than the engine lets others in. Nothing of this runs for a ledger that is not shared.
+ *
+ * A renewal that hangs is not waited for: another one is sent, maybe over a connection that works. Their answers may
+ * come in any order: a lease lasts as the one says that was sent last, and one that is lost never comes back.
  */
+
+/** The most renewals under way: as many as are sent before the leases of the first one are given up. */
+const MAX_RENEWALS = 3;
 
 /** Tells the owner of a lease what became of it. */
 export interface LeaseListener {
@@ -31,7 +37,9 @@ export class LeaseKeeper {
   readonly #clock: Clock;
   readonly #held = new Set<Held>();
   #timer: TimerHandle | undefined;
-  #renewing = false;
+  #renewals = 0;
+  /** When the last renewal was sent. */
+  #sentAt = -Infinity;
 
   constructor(runs: RunLedger, leaseMs: number, clock: Clock) {
     this.#runs = runs;
@@ -91,9 +99,12 @@ export class LeaseKeeper {
   }
 
   async #renew(): Promise<void> {
-    if (this.#renewing || this.#held.size === 0) return;
-    this.#renewing = true;
     const sentAt = this.#clock.monotonic();
+    if (this.#held.size === 0 || this.#renewals === MAX_RENEWALS) return;
+    // The timer may have come for a deadline.
+    if (this.#renewals > 0 && sentAt - this.#sentAt < this.#leaseMs / 5) return;
+    this.#renewals++;
+    this.#sentAt = sentAt;
     const asked = [...this.#held];
     try {
       const renewals = await this.#runs.renew(
@@ -105,14 +116,14 @@ export class LeaseKeeper {
         if (renewal === undefined || !this.#held.has(held)) continue;
         if (!renewal.held) this.#lose(held, "was taken over");
         else {
-          held.deadline = sentAt + this.#patienceMs;
+          held.deadline = Math.max(held.deadline, sentAt + this.#patienceMs);
           if (renewal.cancelRequested !== undefined) held.listener.cancelRequested(renewal.cancelRequested);
         }
       }
     } catch {
       // The engine is out of reach: the deadline decides, and each run that it ends reports it.
     } finally {
-      this.#renewing = false;
+      this.#renewals--;
     }
   }
 

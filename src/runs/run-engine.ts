@@ -10,8 +10,9 @@ import { LeaseKeeper } from "./lease.js";
 import type { Interrupt } from "../run-event.js";
 import { RunReader } from "./run-reader.js";
 import { isFinished, RunWatch, type FinishedRun } from "./run-watch.js";
-import { Runner, type DirectWork } from "./runner.js";
-import type { AcceptedRun } from "../run.js";
+import { Runner } from "./runner.js";
+import type { DirectWork } from "./run-work.js";
+import type { Acceptance } from "../run.js";
 import type { SessionIdentity } from "../session.js";
 import type { StoreParts } from "../store/store-parts.js";
 import type { RunRecord, Submission } from "../store/store.js";
@@ -30,6 +31,9 @@ export interface RunEngineOptions<TConfig extends object, TContext> {
   readonly pendingOf: (run: RunRecord) => Promise<readonly Interrupt[]>;
   readonly emit: <K extends keyof ChatServiceEvents>(event: K, payload: ChatServiceEvents[K]) => void;
 }
+
+/** How long closing waits at most for the last steps of a shared ledger: releasing runs, cancelling direct ones. */
+export const LAST_STEPS_MS = 2_000;
 
 /** What a run needs that is not stored with it. */
 interface Attachment<TContext> {
@@ -60,8 +64,16 @@ export class RunEngine<TConfig extends object, TContext> {
     this.#options = options;
     const { store, pool, clock, emit } = options;
     const leases = new LeaseKeeper(store.runs, options.leaseMs, clock);
-    this.watch = new RunWatch(store.runs, () => {
-      this.#dispatcher.pump();
+    this.watch = new RunWatch({
+      runs: store.runs,
+      clock,
+      isActive: (threadId, runId) => this.runner.isActive(threadId, runId),
+      onQueue: () => {
+        this.#dispatcher.pump();
+      },
+      onRun: (threadId, runId) => {
+        this.runner.hinted(threadId, runId);
+      },
     });
     this.runner = new Runner({
       ...options,
@@ -90,6 +102,7 @@ export class RunEngine<TConfig extends object, TContext> {
     this.#dispatcher = new Dispatcher({
       ...options,
       runs: store.runs,
+      ready: () => store.ready(),
       pool,
       leases,
       processId: this.processId,
@@ -116,7 +129,7 @@ export class RunEngine<TConfig extends object, TContext> {
    *
    * @throws {AgentError} what the ledger refuses with, `CLOSED`; or the signal's reason, if it had aborted before.
    */
-  async submit(submission: Submission, attach: AttachOptions<TContext>): Promise<AcceptedRun> {
+  async submit(submission: Submission, attach: AttachOptions<TContext>): Promise<Acceptance> {
     this.checkOpen();
     const { context, direct, signal } = attach;
     signal?.throwIfAborted();
@@ -131,7 +144,8 @@ export class RunEngine<TConfig extends object, TContext> {
       const { run, created: isNew } = await runs.submit(submission);
       created = isNew;
       if (created && (attached || signal !== undefined)) this.#attachUntilEnd(run, key, signal);
-      return { runId: run.runId, created };
+      if (created) this.#dispatcher.submitted(() => this.runner.isActive(run.threadId, run.runId));
+      return { runId: run.runId, created, run };
     } finally {
       if (attached && !created) this.#attachments.delete(key);
     }
@@ -142,8 +156,9 @@ export class RunEngine<TConfig extends object, TContext> {
     return new RunReader({ runs, events, watch: this.watch }, threadId, runId, after, signal);
   }
 
-  finished(threadId: string, runId: string): Promise<FinishedRun | undefined> {
-    return this.watch.finished(this.#options.store.runs, threadId, runId);
+  /** See {@link RunWatch.finished}. */
+  finished(threadId: string, runId: string, known?: RunRecord): Promise<FinishedRun | undefined> {
+    return this.watch.finished(threadId, runId, known);
   }
 
   /**
@@ -152,30 +167,63 @@ export class RunEngine<TConfig extends object, TContext> {
    */
   async cancel(threadId: string, runId?: string): Promise<RunRecord | undefined> {
     const run = await this.#options.store.runs.cancel(threadId, runId);
-    if (run === undefined || isFinished(run)) return run;
-    const finished = await this.finished(threadId, run.runId);
-    return finished?.run ?? run;
+    if (run === undefined) return undefined;
+    if (isFinished(run)) {
+      this.watch.tell(run);
+      return run;
+    }
+    try {
+      return (await this.finished(threadId, run.runId, run))?.run ?? run;
+    } catch (error) {
+      // What is no longer kept has ended.
+      if (isAgentError(error) && error.code === "RUN_NOT_FOUND") return run;
+      throw error;
+    }
   }
 
   checkOpen(): void {
     if (this.#draining) throw new AgentError("CLOSED", "The chat service has been closed.");
   }
 
-  /** Claims nothing more, waits up to `drainMs` for runs at work, stops the rest; readers get `CLOSED`. */
+  /**
+   * Claims nothing more, waits up to `drainMs` for runs at work, stops the rest; readers get `CLOSED`.
+   *
+   * With a shared ledger agents are asked at once to stop at the end of their step, and what has not ended goes back to
+   * the queue for the other processes. There it is over `abortGraceMs` and {@link LAST_STEPS_MS} after `drainMs` at the
+   * latest, even if the engine does not answer: leases that could not be given back expire.
+   */
   async close(drainMs: number): Promise<void> {
+    const { clock, abortGraceMs, store } = this.#options;
+    const { shared } = store.runs;
     this.#draining = true;
-    this.#dispatcher.stop();
-    const drained = await withTimeLimit(this.runner.allIdle(), drainMs, this.#options.clock);
-    if (drained.kind !== "done") {
-      this.runner.abortAll(new AgentError("CLOSED", "The chat service was closed before the run ended."));
+    const claimed = this.#dispatcher.stop();
+    const reason = new AgentError("CLOSED", "The chat service was closed before the run ended.");
+    if (shared) this.runner.drainAll(reason);
+    const idle = async (): Promise<void> => {
+      await claimed;
       await this.runner.allIdle();
+    };
+    const drained = await withTimeLimit(idle(), drainMs, clock);
+    if (drained.kind !== "done") {
+      this.runner.abortAll(reason);
+      if (shared) await withTimeLimit(idle(), abortGraceMs + LAST_STEPS_MS / 2, clock);
+      else await idle();
     }
-    // Nobody else can do them, and in the queue they would hold up their sessions for ever.
-    for (const { threadId, runId, direct } of [...this.#attachments.values()]) {
-      if (direct !== undefined) await this.#options.store.runs.cancel(threadId, runId).catch(() => undefined);
-    }
+    const cancelled = this.#cancelDirectRuns();
+    await (shared ? withTimeLimit(cancelled, LAST_STEPS_MS / 2, clock) : cancelled);
     this.watch.close();
     this.#attachments.clear();
+  }
+
+  /** Nobody else can do them, and in the queue they would hold up their sessions for ever. */
+  async #cancelDirectRuns(): Promise<void> {
+    const direct = [...this.#attachments.values()].filter((attachment) => attachment.direct !== undefined);
+    await Promise.all(
+      direct.map(async ({ threadId, runId }) => {
+        const run = await this.#options.store.runs.cancel(threadId, runId).catch(() => undefined);
+        if (run !== undefined && isFinished(run)) this.watch.tell(run);
+      }),
+    );
   }
 
   #attachUntilEnd(run: RunRecord, key: string, signal: AbortSignal | undefined): void {
@@ -188,7 +236,7 @@ export class RunEngine<TConfig extends object, TContext> {
       detach();
       this.#attachments.delete(key);
     };
-    this.finished(run.threadId, run.runId).then(forget, forget);
+    this.finished(run.threadId, run.runId, run).then(forget, forget);
   }
 
   async #contextOf(run: RunRecord): Promise<TContext | undefined> {

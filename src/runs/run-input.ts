@@ -1,6 +1,29 @@
 import type { AgentInput, Conversation, HistoryMessage, Turn, UserMessage } from "../agent.js";
 import { AgentError, isAgentError } from "../errors.js";
 import type { Claim, Lease, RunRecord } from "../store/store.js";
+import type { Rewind, RunJournal } from "./run-journal.js";
+
+/*
+ * Where a run begins, and where it goes on when its owner has died. A later attempt knows of the ones before it:
+ * the conversation (fenced with the lease, so that nothing of a dead owner comes late), the run's journal (its events)
+ * and what the ledger still names to be undone. Each step below may be the last that an owner takes:
+ *
+ *   1. undo of rollbacks     repeated: a turn that is gone is skipped. The ledger drops it at the run's end.
+ *   2. message               nothing of the turn is there → given again, under the id that it was accepted with;
+ *                            the turn has its first checkpoint, which holds the message → continued.
+ *   3. regenerate, edit      a. looked up which turn goes and what is said instead: nothing done yet → looked up again
+ *                            b. noted in the journal (`run-rewound`) → the note is followed, not looked up again: once
+ *                               the turn is gone, "the last turn" would be another one, and its message nowhere
+ *                            c. restored → the turn of the note is gone, its message is given
+ *                            d. as 2, when the new turn has begun → continued
+ *   4. answers               their interrupts wait → given again. Those that wait no more (their tasks have ended, or
+ *                            ask something else now, which has another id) are left out; when none is left,
+ *                            continued: what waits is then asked again.
+ *   5. the agent at work     finished steps are in the conversation → continued from there
+ *   6. the agent has ended   continued: there is nothing left to do. The summary comes from the journal.
+ *
+ * An agent without a conversation is given its input again in any case.
+ */
 
 /** What a claimed run asks of its conversation before its agent starts. */
 export interface PreparedInput {
@@ -54,16 +77,16 @@ function messageOf(turn: Turn, history: readonly HistoryMessage[]): UserMessage 
 }
 
 /**
- * Goes back to before the turn of a message (of the last turn without one) and gives what is to be said instead: the
- * replacement, else the turn's own message.
+ * Which turn goes, that of a message (the last one without it), and what is to be said instead: the replacement, else
+ * the turn's own message.
  */
-async function goBack(
+async function planRewind(
   conversation: Conversation,
   run: RunRecord,
   messageId: string | undefined,
   replacement: UserMessage | undefined,
   lease: Lease,
-): Promise<UserMessage> {
+): Promise<Rewind> {
   const { sessionId } = run;
   const turns = await conversation.turns();
   const history = await conversation.history();
@@ -88,7 +111,27 @@ async function goBack(
       },
     );
   }
-  await conversation.restore(turn.before, lease);
+  return { turnId: turn.turnId, message };
+}
+
+/** Goes back to before a turn and gives the message to go on with: see 3 above. */
+async function rewind(
+  conversation: Conversation,
+  run: RunRecord,
+  lease: Lease,
+  journal: RunJournal,
+): Promise<UserMessage> {
+  const { input } = run;
+  let plan = journal.rewind;
+  if (plan === undefined) {
+    const messageId = "messageId" in input ? input.messageId : undefined;
+    const replacement = input.kind === "edit" ? input.message : undefined;
+    plan = await planRewind(conversation, run, messageId, replacement, lease);
+    await journal.noteRewind(plan);
+  }
+  const { turnId, message } = plan;
+  const turn = (await conversation.turns()).find((known) => known.turnId === turnId);
+  if (turn !== undefined) await conversation.restore(turn.before, lease);
   return message;
 }
 
@@ -101,6 +144,7 @@ async function goBack(
 export async function prepareInput(
   conversation: Conversation | undefined,
   claim: Claim,
+  journal: RunJournal,
 ): Promise<PreparedInput> {
   const { run, lease } = claim;
   const { input } = run;
@@ -114,8 +158,10 @@ export async function prepareInput(
   if (input.kind === "answers") {
     if (conversation === undefined) throw unsupported("answers", run);
     if (run.attempt > 1) {
-      const waiting = await conversation.pending();
-      if (!waiting.some(({ id }) => id in input.answers)) return prepared({ kind: "continue" });
+      const waiting = new Set((await conversation.pending()).map(({ id }) => id));
+      const left = Object.entries(input.answers).filter(([id]) => waiting.has(id));
+      if (left.length === 0) return prepared({ kind: "continue" });
+      return prepared({ kind: "answers", answers: Object.fromEntries(left) });
     }
     return prepared({ kind: "answers", answers: input.answers });
   }
@@ -125,7 +171,5 @@ export async function prepareInput(
   }
   if (input.kind === "message") return prepared({ kind: "message", message: input.message });
   if (conversation === undefined) throw unsupported(input.kind, run);
-  const replacement = input.kind === "edit" ? input.message : undefined;
-  const message = await goBack(conversation, run, input.messageId, replacement, lease);
-  return prepared({ kind: "message", message });
+  return prepared({ kind: "message", message: await rewind(conversation, run, lease, journal) });
 }

@@ -1,6 +1,7 @@
 import { AgentError } from "../errors.js";
 import { onAbort } from "../internal/abort.js";
 import { Hint } from "../internal/hint.js";
+import { runGone, whyGone, type Gone } from "./gone.js";
 import type { RunEvent } from "../run-event.js";
 import { isFinished, type RunWatch } from "./run-watch.js";
 import type { EventLog, RunLedger, RunRecord } from "../store/store.js";
@@ -19,8 +20,12 @@ export interface RunReaderSource {
  * makes from the run record: so that it comes exactly once, and last, whatever happened to the writer.
  *
  * Ends by itself after that, by `return()` (at once, even while a `next()` is waiting), or by throwing:
- * `EVENTS_TRIMMED` when events are asked for that are no longer kept, the signal's reason when it aborts.
+ * `EVENTS_TRIMMED` when events are asked for that are no longer kept, `RUN_NOT_FOUND` when there is no such run or the
+ * store has lost it, the signal's reason when it aborts.
  * Readers are independent: a slow one holds up nothing but itself.
+ *
+ * Tokens come in bursts, each with a hint of its own. A reader that waits is woken once per turn of the event loop, and
+ * finds them together: a wake for each costs more than the token.
  */
 export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
   readonly #source: RunReaderSource;
@@ -60,15 +65,28 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
       }
     }
     const next = before === undefined ? this.#next() : before.then(() => this.#next());
-    const settled = next.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#reading = settled;
-    void settled.then(() => {
+    // Before the caller learns of it, whose following call then finds the way free.
+    const clear = (): void => {
       if (this.#reading === settled) this.#reading = undefined;
-    });
+    };
+    const settled = next.then(clear, clear);
+    this.#reading = settled;
     return next;
+  }
+
+  /**
+   * What would come next without waiting, in one go; nothing while a `next()` is waiting. Spares who wants
+   * batches a promise for each event.
+   */
+  take(limit: number): readonly RunEvent[] {
+    if (this.#reading !== undefined || this.#done || this.#signal?.aborted === true) return [];
+    const events = this.#page.slice(this.#index, this.#index + limit);
+    this.#index += events.length;
+    if (this.#index < this.#page.length || events.length === limit) return events;
+    const end = this.#source.watch.endOf(this.#threadId, this.#runId);
+    if (end === undefined || typeof end === "string" || end.lastSeq !== this.#after) return events;
+    this.#end();
+    return [...events, finishedEvent(end, this.#after + 1)];
   }
 
   async #next(): Promise<IteratorResult<RunEvent, undefined>> {
@@ -94,9 +112,8 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
   async #read(): Promise<RunEvent | undefined> {
     if (this.#isDone()) return undefined;
     this.#start();
-    const { runs, events, watch } = this.#source;
-    /** Whether the record was there at the last look, with nothing between then and now but waiting. */
-    let waited = false;
+    const { events, watch } = this.#source;
+    let looked = false;
     for (;;) {
       if (this.#isDone()) return undefined;
       this.#signal?.throwIfAborted();
@@ -112,31 +129,45 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
         this.#after += page.events.length;
         return first;
       }
-      // Caught up with the log: the record tells whether more can come.
-      const run = await runs.get(this.#threadId, this.#runId);
-      if (run === undefined) {
+      // Caught up with the log: the record tells whether more can come. After the first look the watch knows of its end.
+      const run = looked
+        ? (watch.endOf(this.#threadId, this.#runId) ?? "active")
+        : await watch.look(this.#threadId, this.#runId);
+      looked = true;
+      if (run === undefined || (run !== "active" && typeof run === "string")) {
         if (!this.#seen) throw new AgentError("RUN_NOT_FOUND", `There is no run "${this.#runId}".`);
-        // A reader that was away may have come back after the run had ended and was forgotten; one that waited has
-        // seen it unfinished a moment ago, so that its session has been deleted.
-        if (!waited && (await runs.session(this.#threadId)) !== undefined) throw this.#trimmed();
-        return this.#finish({ seq: this.#after + 1, type: "run-finished", outcome: "cancelled" });
+        return this.#gone(run ?? (await whyGone(this.#source.runs, this.#threadId)));
       }
       this.#seen = true;
-      if (isFinished(run)) {
-        const last = run.lastSeq ?? page.last;
+      if (run !== "active" && isFinished(run)) {
+        // An append that was done, and whose answer its writer never had, the record does not count.
+        const last = Math.max(run.lastSeq ?? 0, page.last);
         if (this.#after === last) return this.#finish(finishedEvent(run, last + 1));
         // The reader was told to begin behind the last event: it has had it all.
         if (this.#after > last) return this.#finish(undefined);
-        // Events landed between the two looks; if there are none, they are gone.
-        const again = await events.read(this.#threadId, this.#runId, { after: this.#after, limit: 1 });
-        if (again.events.length === 0) throw this.#trimmed();
-        continue;
+        // Events landed between the two looks; if there are none, they are gone: with their session, of which the
+        // record goes last, by retention, or lost.
+        if (await this.#hasMore()) continue;
+        if (run.cancelRequested === "deleted") return this.#gone("deleted");
+        return this.#gone(await whyGone(this.#source.runs, this.#threadId));
       }
       if (watch.closed)
         throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
       await this.#hint.wait();
-      waited = true;
+      if (!this.#isDone() && this.#signal?.aborted !== true) await nextTurn();
     }
+  }
+
+  /** What a log keeps of a run in this process may be behind the engine, and thus behind the record, for one look. */
+  async #hasMore(): Promise<boolean> {
+    for (let look = 0; look < 2; look++) {
+      const page = await this.#source.events.read(this.#threadId, this.#runId, {
+        after: this.#after,
+        limit: 1,
+      });
+      if (page.events.length > 0) return true;
+    }
+    return false;
   }
 
   /** May change during any await; a method hides it from the compiler's narrowing. */
@@ -161,6 +192,13 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
     return event;
   }
 
+  /** The end of a run that had begun and is known no more; one whose session was deleted was cancelled. */
+  #gone(why: Gone): RunEvent | undefined {
+    if (why === "forgotten") throw this.#trimmed();
+    if (why === "lost") throw runGone(this.#runId, why);
+    return this.#finish({ seq: this.#after + 1, type: "run-finished", outcome: "cancelled" });
+  }
+
   #trimmed(): AgentError {
     return new AgentError(
       "EVENTS_TRIMMED",
@@ -174,6 +212,10 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
     for (const stop of this.#stops.splice(0)) stop();
     this.#hint.raise();
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** The last event of a run, as its record tells it. */

@@ -1,4 +1,4 @@
-import type { AgentEvent, Interrupt, Usage } from "../run-event.js";
+import type { AgentEvent, Interrupt, RunEvent, Usage } from "../run-event.js";
 import type { RunSummary } from "../store/store.js";
 
 export const NO_USAGE: Usage = { inputTokens: 0, outputTokens: 0, totalTokens: 0 };
@@ -62,6 +62,21 @@ export class SummaryBuilder {
       default:
         break;
     }
+  }
+
+  /**
+   * Takes over what an earlier attempt told: its usage was spent, and its text stands unless this attempt writes some.
+   * What it asked is asked again.
+   */
+  recall(event: RunEvent): void {
+    if (event.type === "text-delta" || event.type === "step-started" || event.type === "usage")
+      this.add(event);
+    else if (event.type === "run-resumed") this.#freshStep = true;
+  }
+
+  /** This attempt begins: what it writes replaces what was recalled. */
+  begin(): void {
+    this.#freshStep = true;
   }
 
   /** The ends of parts that a stopped agent left open. */

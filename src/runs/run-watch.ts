@@ -1,6 +1,24 @@
 import { AgentError } from "../errors.js";
+import type { Clock, TimerHandle } from "../internal/clock.js";
 import { Hint } from "../internal/hint.js";
+import { runGone, whyGone, type Gone } from "./gone.js";
 import type { LedgerHint, RunLedger, RunRecord } from "../store/store.js";
+
+/*
+ * How those who wait for a run in this process learn that it has ended, at the least cost in looks at the ledger:
+ *
+ * - A run at work here needs no look: its runner tells the record with which it ended (`tell`).
+ * - Any other is looked up when a hint says that it changed: once, however many wait for it.
+ * - Hints of a shared ledger may be lost: every `LOOK_MS` some of the runs that are waited for are looked up, in turn.
+ *   While the engine is out of reach that fails quietly, and they wait on.
+ *
+ * Per run that is waited for: unknown ──▶ ended (its record) or gone (no record; gone.ts tells why). It is forgotten
+ * with its last waiter.
+ */
+
+/** How often runs that are waited for are looked up without a hint, and how many of them at a time. */
+const LOOK_MS = 500;
+const LOOKS_AT_A_TIME = 16;
 
 /** Whether a run has ended. */
 export function isFinished(run: RunRecord): boolean {
@@ -11,20 +29,48 @@ function keyOf(threadId: string, runId: string): string {
   return `${threadId}\n${runId}`;
 }
 
-/**
- * Passes the ledger's hints on to those who wait for one run: one listener on the ledger for the whole service.
- * Also carries the whole error of a run that failed in this process to whoever waits for it here.
- */
+interface Watched {
+  readonly threadId: string;
+  readonly runId: string;
+  /** Called when it has ended or gone, and when the watch is closed. */
+  readonly listeners: Set<() => void>;
+  end: RunRecord | Gone | undefined;
+  /** The whole error of a run that failed in this process. */
+  error: AgentError | undefined;
+  looking: boolean;
+  lookAgain: boolean;
+}
+
+export interface RunWatchOptions {
+  readonly runs: RunLedger;
+  readonly clock: Clock;
+  /** Whether the run is at work in this process. */
+  readonly isActive: (threadId: string, runId: string) => boolean;
+  /** A run may be claimable. */
+  readonly onQueue: () => void;
+  /** The status or the stop mark of a run may have changed. */
+  readonly onRun: (threadId: string, runId: string) => void;
+}
+
+/** Passes the ledger's hints on to those who wait for one run: one listener on the ledger for the whole service. */
 export class RunWatch {
-  readonly #waiting = new Map<string, Set<() => void>>();
-  readonly #errors = new Map<string, AgentError>();
+  readonly #options: RunWatchOptions;
+  readonly #watched = new Map<string, Watched>();
   readonly #stop: () => void;
+  #timer: TimerHandle | undefined;
   #closed = false;
 
-  constructor(runs: RunLedger, onQueue: () => void) {
-    this.#stop = runs.watch((hint: LedgerHint) => {
-      if (hint.type === "queue") onQueue();
-      else this.#wake(keyOf(hint.threadId, hint.runId));
+  constructor(options: RunWatchOptions) {
+    this.#options = options;
+    this.#stop = options.runs.watch((hint: LedgerHint) => {
+      if (hint.type === "queue") {
+        options.onQueue();
+        return;
+      }
+      const { threadId, runId } = hint;
+      options.onRun(threadId, runId);
+      const watched = this.#watched.get(keyOf(threadId, runId));
+      if (watched !== undefined) this.#hinted(watched);
     });
   }
 
@@ -34,44 +80,86 @@ export class RunWatch {
 
   /** How many runs are being watched: 0 when nothing leaks. */
   get size(): number {
-    return this.#waiting.size;
+    return this.#watched.size;
   }
 
-  /** Calls `listener` when the run may have changed, until the returned function is called. */
+  /** Calls `listener` when the run has ended or gone, and at close, until the returned function is called. */
   on(threadId: string, runId: string, listener: () => void): () => void {
     const key = keyOf(threadId, runId);
-    let listeners = this.#waiting.get(key);
-    if (listeners === undefined) this.#waiting.set(key, (listeners = new Set()));
-    listeners.add(listener);
-    const added = listeners;
-    return () => {
-      added.delete(listener);
-      if (added.size > 0 || this.#waiting.get(key) !== added) return;
-      this.#waiting.delete(key);
-      this.#errors.delete(key);
+    let watched = this.#watched.get(key);
+    if (watched === undefined) {
+      const listeners = new Set<() => void>();
+      const fresh = { threadId, runId, listeners, end: undefined, error: undefined };
+      this.#watched.set(key, (watched = { ...fresh, looking: false, lookAgain: false }));
+      this.#schedule();
+    }
+    const { listeners } = watched;
+    // Wrapped, so that one function given twice is called twice and taken off once.
+    const own = (): void => {
+      listener();
     };
+    listeners.add(own);
+    return () => {
+      listeners.delete(own);
+      if (listeners.size > 0 || this.#watched.get(key) !== watched) return;
+      this.#watched.delete(key);
+      if (this.#watched.size > 0) return;
+      this.#options.clock.clearTimeout(this.#timer);
+      this.#timer = undefined;
+    };
+  }
+
+  /** What is known of the end of a run that is being watched; undefined while it may still go on. */
+  endOf(threadId: string, runId: string): RunRecord | Gone | undefined {
+    return this.#watched.get(keyOf(threadId, runId))?.end;
+  }
+
+  /**
+   * The run as it is now; costs nothing if it is at work here. Of a run that is not being watched, or was never
+   * looked at, the ledger is asked.
+   */
+  async look(threadId: string, runId: string): Promise<RunRecord | Gone | "active" | undefined> {
+    const end = this.endOf(threadId, runId);
+    if (end !== undefined) return end;
+    if (this.#options.isActive(threadId, runId)) return "active";
+    return this.#options.runs.get(threadId, runId);
+  }
+
+  /** A run that was at work here has ended so. */
+  tell(run: RunRecord): void {
+    const watched = this.#watched.get(keyOf(run.threadId, run.runId));
+    if (watched !== undefined) this.#end(watched, run);
   }
 
   /** Keeps a run's error for as long as somebody here waits for the run. */
   setError(threadId: string, runId: string, error: AgentError): void {
-    const key = keyOf(threadId, runId);
-    if (this.#waiting.has(key)) this.#errors.set(key, error);
+    const watched = this.#watched.get(keyOf(threadId, runId));
+    if (watched !== undefined) watched.error = error;
   }
 
   errorOf(threadId: string, runId: string): AgentError | undefined {
-    return this.#errors.get(keyOf(threadId, runId));
+    return this.#watched.get(keyOf(threadId, runId))?.error;
   }
 
-  /** Waits for a run's end; undefined when its record is gone. @throws {AgentError} `CLOSED` */
-  async finished(runs: RunLedger, threadId: string, runId: string): Promise<FinishedRun | undefined> {
+  /**
+   * Waits for a run's end; undefined when it went with its session. `known` is the run as the caller has just had it
+   * from the ledger, which in a shared one spares the first look.
+   *
+   * @throws {AgentError} `CLOSED`; `RUN_NOT_FOUND` when it is no longer kept, or lost.
+   */
+  async finished(threadId: string, runId: string, known?: RunRecord): Promise<FinishedRun | undefined> {
     const hint = new Hint();
     const stop = this.on(threadId, runId, hint.raise);
     try {
+      // What happened since is told by a hint, or found by the next look: only in a shared ledger is there one.
+      let now = known !== undefined && this.#options.runs.shared ? known : await this.look(threadId, runId);
       for (;;) {
         hint.clear();
-        const run = await runs.get(threadId, runId);
-        if (run === undefined) return undefined;
-        if (isFinished(run)) return { run, error: this.errorOf(threadId, runId) };
+        now = this.endOf(threadId, runId) ?? now;
+        now ??= await whyGone(this.#options.runs, threadId);
+        if (now === "deleted") return undefined;
+        if (now === "forgotten" || now === "lost") throw runGone(runId, now);
+        if (now !== "active" && isFinished(now)) return { run: now, error: this.errorOf(threadId, runId) };
         if (this.#closed)
           throw new AgentError("CLOSED", "The chat service has been closed before the run ended.");
         await hint.wait();
@@ -84,13 +172,82 @@ export class RunWatch {
   close(): void {
     this.#closed = true;
     this.#stop();
-    for (const key of [...this.#waiting.keys()]) this.#wake(key);
+    this.#options.clock.clearTimeout(this.#timer);
+    for (const watched of [...this.#watched.values()]) wake(watched);
   }
 
-  #wake(key: string): void {
-    const listeners = this.#waiting.get(key);
-    if (listeners !== undefined) for (const listener of [...listeners]) listener();
+  #hinted(watched: Watched): void {
+    if (watched.end !== undefined) return;
+    if (!this.#options.runs.shared) {
+      void this.#lookAt(watched);
+      return;
+    }
+    // Hints of this process's own steps come before those who took the steps know: a moment later most need no look.
+    setImmediate(() => {
+      void this.#lookAt(watched);
+    });
   }
+
+  async #lookAt(watched: Watched): Promise<void> {
+    const { threadId, runId } = watched;
+    if (watched.looking) {
+      watched.lookAgain = true;
+      return;
+    }
+    if (watched.end !== undefined || this.#closed || watched.listeners.size === 0) return;
+    if (this.#options.runs.shared && this.#options.isActive(threadId, runId)) return;
+    watched.looking = true;
+    try {
+      do {
+        watched.lookAgain = false;
+        const run = await this.#options.runs.get(threadId, runId);
+        if (run === undefined) this.#end(watched, await whyGone(this.#options.runs, threadId));
+        else if (isFinished(run)) this.#end(watched, run);
+        // A hint may come during the look.
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition
+      } while (watched.lookAgain);
+    } catch {
+      // Out of reach: the next hint or look finds out.
+    } finally {
+      watched.looking = false;
+    }
+  }
+
+  #end(watched: Watched, end: RunRecord | Gone): void {
+    watched.end ??= end;
+    wake(watched);
+  }
+
+  #schedule(): void {
+    const { runs, clock } = this.#options;
+    if (!runs.shared || this.#closed) return;
+    this.#timer ??= clock.setTimeout(() => {
+      this.#timer = undefined;
+      void this.#lookAround();
+      if (this.#watched.size > 0) this.#schedule();
+    }, LOOK_MS);
+  }
+
+  /** Looks at those that have waited longest for a look. */
+  async #lookAround(): Promise<void> {
+    const due: [string, Watched][] = [];
+    for (const entry of this.#watched) {
+      const [, { threadId, runId, end, looking }] = entry;
+      if (end !== undefined || looking || this.#options.isActive(threadId, runId)) continue;
+      due.push(entry);
+      if (due.length === LOOKS_AT_A_TIME) break;
+    }
+    for (const [key, watched] of due) {
+      // To the end of the line.
+      this.#watched.delete(key);
+      this.#watched.set(key, watched);
+    }
+    await Promise.all(due.map(([, watched]) => this.#lookAt(watched)));
+  }
+}
+
+function wake({ listeners }: Watched): void {
+  for (const listener of [...listeners]) listener();
 }
 
 /** A run that has ended; `error` is the whole one when it failed in this process. */

@@ -1,17 +1,19 @@
-import type { Agent, AgentConfig, AgentRunOptions } from "../agent.js";
+import type { AgentConfig } from "../agent.js";
 import type { AgentPool } from "../agents/agent-pool.js";
 import { AgentError, isAgentError, toErrorInfo } from "../errors.js";
-import { EventWriter } from "./event-writer.js";
+import { type EventWriter } from "./event-writer.js";
 import { canonicalJson } from "../internal/canonical-json.js";
 import type { Clock } from "../internal/clock.js";
-import { withAbortGrace } from "../internal/time-limit.js";
+import { wasDeleted } from "./gone.js";
 import type { LeaseKeeper } from "./lease.js";
-import type { AgentEvent, Interrupt, RunOutcome } from "../run-event.js";
-import { prepareInput } from "./run-input.js";
+import type { Interrupt, RunEvent } from "../run-event.js";
+import { RunJournal } from "./run-journal.js";
+import { settle, toAgentError, toStoreError, type Settlement } from "./run-settlement.js";
 import { SummaryBuilder } from "./run-summary.js";
 import type { RunWatch } from "./run-watch.js";
+import { runAgent, type DirectWork, type RunProgress } from "./run-work.js";
 import type { SessionAgent } from "../agents/session-agent.js";
-import type { Claim, EventLog, RunLedger, RunRecord, SessionStore } from "../store/store.js";
+import type { Claim, EventLog, RunCompletion, RunLedger, RunRecord, SessionStore } from "../store/store.js";
 
 /*
  * One claimed run, from its lease to its terminal record:
@@ -19,23 +21,21 @@ import type { Claim, EventLog, RunLedger, RunRecord, SessionStore } from "../sto
  *   claimed: run-started (run-resumed on a later attempt)
  *     → agent: acquired from the pool, pinned
  *     → prepared: rollbacks undone, fork made, input worked out
- *     → streaming: agent events into the log
+ *     → streaming: agent events into the log, or into the commits of the steps that they tell of (run-work.ts)
  *     → settled: by the agent's end, its error, or an abort (cancel, timeout, lost lease, shutdown); an agent that
  *       does not stop within `abortGraceMs` of the abort is left behind and discarded
- *     → unpinned, then finished in the ledger, which frees the session.
+ *     → unpinned, then finished in the ledger, with its last events, which frees the session.
  *
- * A run that lost its lease just stops: its record is somebody else's now. A run stopped by shutdown is released
- * for another process where there can be one.
+ * In a ledger that others use too a run also ends here without a terminal record, and goes on elsewhere:
+ *
+ *   lease lost                  → it just stops: its record is somebody else's now, or gone with its session
+ *   store out of reach          → it just stops and its lease is no longer renewed: whoever finds it expired goes on,
+ *                                 which counts as an attempt, so that a run that breaks every store is given up
+ *   shutdown                    → asked to drain, an agent stops at the end of its step; one that does not is aborted.
+ *                                 What it has said goes to the log, then the run is released to the head of the queue
+ *
+ * A ledger of this process alone has nobody else: there a run is ended whatever failed.
  */
-
-/** How many events of one run go without a pause for other sessions. */
-const EVENTS_PER_TURN = 128;
-
-/** A function that uses the agent directly, in place of a message. */
-export type DirectWork<TContext> = (
-  agent: Agent<TContext>,
-  options: AgentRunOptions<TContext>,
-) => Promise<void>;
 
 export interface RunnerOptions<TConfig extends object, TContext> {
   readonly runs: RunLedger;
@@ -59,16 +59,17 @@ export interface RunnerOptions<TConfig extends object, TContext> {
 interface ActiveRun {
   readonly claim: Claim;
   readonly controller: AbortController;
-  readonly done: Promise<void>;
+  /** Asks the agent to stop at the end of its step; only where somebody else can go on. */
+  readonly drain: AbortController | undefined;
+  /** Stops the run as cancelled, unless it is ending anyway. */
+  readonly cancel: () => void;
+  done: Promise<void>;
+  /** Whether its end is being written: hints of that are not news. */
+  ending: boolean;
 }
 
-/** How a run's work ended, before the ledger is told. */
-interface Settlement {
-  readonly outcome: RunOutcome;
-  readonly error?: AgentError;
-  /** Whether the agent may still be at work. */
-  readonly abandoned: boolean;
-}
+/** Errors after which the run goes on elsewhere. */
+const GOES_ON: ReadonlySet<string> = new Set(["LEASE_LOST", "STORE_UNAVAILABLE", "CLOSED"]);
 
 export class Runner<TConfig extends object, TContext> {
   readonly #options: RunnerOptions<TConfig, TContext>;
@@ -82,8 +83,14 @@ export class Runner<TConfig extends object, TContext> {
     return this.#active.size;
   }
 
-  isActive(threadId: string): boolean {
-    return this.#active.has(threadId);
+  isActive(threadId: string, runId: string): boolean {
+    return this.#active.get(threadId)?.claim.run.runId === runId;
+  }
+
+  /** A run's status or stop mark may have changed. */
+  hinted(threadId: string, runId: string): void {
+    const active = this.#active.get(threadId);
+    if (active?.claim.run.runId === runId && !active.ending) void this.#checkCancel(active);
   }
 
   /** Resolves when the session's run, if it has one here, has let go of everything. */
@@ -104,36 +111,46 @@ export class Runner<TConfig extends object, TContext> {
     for (const { controller } of this.#active.values()) controller.abort(reason);
   }
 
-  /** Works on a run that was claimed with a reserved place in the pool. Never rejects. */
-  execute(claim: Claim, claimedAt: number): Promise<void> {
-    const controller = new AbortController();
-    const done = this.#execute(claim, claimedAt, controller);
-    const active: ActiveRun = { claim, controller, done };
-    this.#active.set(claim.run.threadId, active);
-    return done.finally(() => {
-      if (this.#active.get(claim.run.threadId) === active) this.#active.delete(claim.run.threadId);
-    });
+  /** Asks all agents to stop at the end of their step. */
+  drainAll(reason: AgentError): void {
+    for (const { drain } of this.#active.values()) drain?.abort(reason);
   }
 
-  async #execute(claim: Claim, claimedAt: number, controller: AbortController): Promise<void> {
-    const { clock, watch, leases, runTimeoutMs, onError, onFinish, onStart } = this.#options;
-    const { run, lease } = claim;
-    const cancel = (): void => {
-      controller.abort(
-        new AgentError("RUN_CANCELLED", `Run "${run.runId}" was cancelled.`, { sessionId: run.sessionId }),
-      );
+  /** Works on a run that was claimed with a reserved place in the pool. Never rejects. */
+  execute(claim: Claim, claimedAt: number): Promise<void> {
+    const { runId, sessionId, threadId } = claim.run;
+    const controller = new AbortController();
+    const active: ActiveRun = {
+      claim,
+      controller,
+      drain: this.#options.runs.shared ? new AbortController() : undefined,
+      cancel: () => {
+        controller.abort(new AgentError("RUN_CANCELLED", `Run "${runId}" was cancelled.`, { sessionId }));
+      },
+      done: Promise.resolve(),
+      ending: false,
     };
+    this.#active.set(threadId, active);
+    active.done = this.#execute(active, claimedAt).finally(() => {
+      if (this.#active.get(threadId) === active) this.#active.delete(threadId);
+    });
+    return active.done;
+  }
+
+  async #execute(active: ActiveRun, claimedAt: number): Promise<void> {
+    const { runs, clock, leases, runTimeoutMs, onError, onFinish, onStart } = this.#options;
+    const { claim, controller, cancel } = active;
+    const { run, lease } = claim;
     const stopKeeping = leases.keep(lease, claimedAt, {
       lost: (error) => {
         controller.abort(error);
       },
       cancelRequested: cancel,
     });
-    const stopWatching = watch.on(run.threadId, run.runId, () => {
-      void this.#checkCancel(run, cancel);
-    });
-    // It may have been told to stop between the claim and now, or while its owner before was dead.
-    void this.#checkCancel(run, cancel);
+    // It may have been told to stop while its owner before was dead. Told so between the claim and now, a shared ledger
+    // says it with the first renewal, and one of this process alone when it is asked, at no cost.
+    if (run.cancelRequested !== undefined) cancel();
+    else if (!runs.shared) void this.#checkCancel(active);
     const timer =
       runTimeoutMs === 0
         ? undefined
@@ -144,34 +161,63 @@ export class Runner<TConfig extends object, TContext> {
           }, runTimeoutMs);
     try {
       onStart(run);
-      const finished = await this.#work(claim, controller.signal);
+      const finished = await this.#work(active);
       if (finished !== undefined) onFinish(finished);
     } catch (error) {
       // Nothing can be written any more: the lease is gone, or the store. Whoever takes the run over goes on.
-      onError(toAgentError(error, run), run);
+      const failure = toAgentError(error, run);
+      if (await this.#isDeleted(failure, run))
+        onFinish({ ...run, status: "cancelled", finishedAt: clock.now() });
+      else onError(failure, run);
     } finally {
       clock.clearTimeout(timer);
-      stopWatching();
       stopKeeping();
     }
   }
 
-  async #checkCancel(run: RunRecord, cancel: () => void): Promise<void> {
+  async #checkCancel({ claim, cancel }: ActiveRun): Promise<void> {
+    const { run } = claim;
     const now = await this.#options.runs.get(run.threadId, run.runId).catch(() => run);
     if (now === undefined || now.cancelRequested !== undefined) cancel();
   }
 
-  async #work(claim: Claim, signal: AbortSignal): Promise<RunRecord | undefined> {
+  /** Whether the lease went with the session, which another process has deleted: that is an end, and no failure. */
+  async #isDeleted({ code }: AgentError, { threadId, runId }: RunRecord): Promise<boolean> {
+    if (code !== "LEASE_LOST") return false;
+    try {
+      const { runs } = this.#options;
+      const now = await runs.get(threadId, runId);
+      return now === undefined ? await wasDeleted(runs, threadId) : now.cancelRequested === "deleted";
+    } catch {
+      return false;
+    }
+  }
+
+  async #work(active: ActiveRun): Promise<RunRecord | undefined> {
     const { runs, sessions, watch, onError } = this.#options;
+    const { claim, controller } = active;
+    const { signal } = controller;
     const { run, lease } = claim;
-    const writer = await this.#writerFor(claim);
     const builder = new SummaryBuilder();
-    const progress = { undone: claim.undo.length === 0, started: false };
+    const journal = await this.#journalOf(claim, builder);
+    const { writer } = journal;
+    const progress: RunProgress = { undone: claim.undo.length === 0, started: false };
     let agent: SessionAgent<TConfig, TContext> | undefined;
     let settlement: Settlement;
     try {
       agent = await this.#open(claim, writer, signal);
-      settlement = await this.#stream(claim, agent, writer, builder, progress, signal);
+      const { drain } = active;
+      const work = {
+        claim,
+        agent,
+        journal,
+        builder,
+        progress,
+        controller,
+        drain,
+        engine: this.#riding,
+      };
+      settlement = await runAgent(this.#options, work);
     } catch (error) {
       settlement = settle(error, run, signal);
     }
@@ -181,33 +227,36 @@ export class Runner<TConfig extends object, TContext> {
     let finished: RunRecord | undefined;
     try {
       const { outcome, error } = settlement;
-      if (error !== undefined) {
-        watch.setError(run.threadId, run.runId, error);
-      }
-      // In a ledger that nobody else uses nobody else would end the run: there it is tried whatever failed.
-      if (runs.shared && error !== undefined && ["LEASE_LOST", "CLOSED"].includes(error.code)) {
+      if (error !== undefined && this.#goesOn(settlement)) {
+        if (error.code !== "CLOSED") throw error;
         onError(error, run);
-        if (error.code === "LEASE_LOST") return undefined;
-        await writer.flush();
+        active.ending = true;
+        // Not before: whoever claims it next may do so in this process, and finds the agent in the pool.
+        this.#letGo(agent, settlement);
+        agent = undefined;
         await runs.release(lease, run.runId);
         return undefined;
       }
+      if (error !== undefined) watch.setError(run.threadId, run.runId, error);
       // The directory is only a mirror: if it fails now, the run has ended all the same.
-      await sessions.save({ ...identityOf(run), config: run.config }, lease).catch((failure: unknown) => {
-        if (isAgentError(failure) && failure.code === "LEASE_LOST") return;
-        onError(toStoreError(failure, run), run);
-      });
+      if (sessions.keptByLedger !== true) {
+        await sessions.save({ ...identityOf(run), config: run.config }, lease).catch((failure: unknown) => {
+          if (isAgentError(failure) && failure.code === "LEASE_LOST") return;
+          onError(toStoreError(failure, run), run);
+        });
+      }
+      active.ending = true;
       // Unpinned before the session is free, or the next run would find its agent taken.
       this.#letGo(agent, settlement);
       agent = undefined;
       const interrupts = await this.#openInterrupts(claim, settlement, builder, progress.started);
-      finished = await runs.finish(lease, run.runId, {
+      finished = await this.#finish(claim, writer, {
         outcome,
         summary: builder.summary(interrupts),
         ...(error === undefined || outcome !== "failed" ? undefined : { error: toErrorInfo(error) }),
-        lastSeq: writer.lastSeq,
         undone: progress.undone,
       });
+      watch.tell(finished);
       // Not before: a run of a deleted session has just lost its lease, and ends as cancelled.
       if (error !== undefined && finished.status === "failed") onError(error, run);
     } finally {
@@ -217,12 +266,23 @@ export class Runner<TConfig extends object, TContext> {
     return finished;
   }
 
-  async #writerFor({ run, lease }: Claim): Promise<EventWriter> {
+  /** The one engine of ledger, conversations and events, if its steps take events along. */
+  get #riding(): object | undefined {
+    const { runs, events } = this.#options;
+    return runs.shared && events.stored !== undefined && events.engine === runs.engine
+      ? runs.engine
+      : undefined;
+  }
+
+  #goesOn({ error }: Settlement): boolean {
+    return this.#options.runs.shared && error !== undefined && GOES_ON.has(error.code);
+  }
+
+  /** The log of the run, with what an attempt before this one had told it. */
+  async #journalOf(claim: Claim, builder: SummaryBuilder): Promise<RunJournal> {
     const { events, clock, pool } = this.#options;
-    const { threadId, runId, attempt } = run;
     try {
-      const known = attempt > 1 ? await events.read(threadId, runId, { after: 0, limit: 1 }) : undefined;
-      return new EventWriter(events, lease, runId, known?.last ?? 0, clock);
+      return await RunJournal.open(events, claim, clock, builder);
     } catch (error) {
       pool.unreserve();
       throw error;
@@ -237,14 +297,33 @@ export class Runner<TConfig extends object, TContext> {
     settlement: Settlement,
   ): Promise<Settlement> {
     try {
-      for (const event of builder.closingEvents()) await writer.push(event);
-      await writer.flush();
+      // What stays open in a run that goes on elsewhere was cut off, and readers are to drop it.
+      const goesOn = this.#goesOn(settlement);
+      if (!goesOn) for (const event of builder.closingEvents()) await writer.push(event);
+      // The last ones are stored with the run's end.
+      await (goesOn || this.#riding === undefined ? writer.flush() : writer.settled());
       return settlement;
     } catch (error) {
       const { outcome, abandoned } = settlement;
       if (outcome === "failed" || outcome === "cancelled") return settlement;
       return { outcome: "failed", error: toAgentError(error, run), abandoned };
     }
+  }
+
+  /** Ends the run in the ledger, with the events that its log has not got yet if one step can store both. */
+  async #finish(
+    { run, lease }: Claim,
+    writer: EventWriter,
+    completion: Omit<RunCompletion, "events" | "lastSeq">,
+  ): Promise<RunRecord> {
+    const { runs } = this.#options;
+    const finish = (events?: readonly RunEvent[]): Promise<RunRecord> => {
+      const lastSeq = events?.at(-1)?.seq ?? writer.lastSeq;
+      return runs.finish(lease, run.runId, { ...completion, lastSeq, ...(events && { events }) });
+    };
+    if (this.#riding === undefined || writer.failure !== undefined) return finish();
+    // Those of a session that is being deleted are dropped.
+    return writer.ride(finish, ({ lastSeq = 0 }) => lastSeq > writer.lastSeq);
   }
 
   /** Tells that the run has started and gets its agent; the reserved place is used up in any case. */
@@ -256,16 +335,17 @@ export class Runner<TConfig extends object, TContext> {
     const { sessions, pool } = this.#options;
     const { run, lease } = claim;
     try {
-      await writer.push(
-        run.attempt > 1
-          ? { type: "run-resumed", attempt: run.attempt }
-          : {
-              type: "run-started",
-              runId: run.runId,
-              ...("message" in run.input ? { messageId: run.input.message.id } : undefined),
-            },
-      );
-      await sessions.save({ ...identityOf(run), config: run.config }, lease);
+      // The owner before may have died before it had told anything.
+      if (writer.lastSeq === 0) {
+        await writer.push({
+          type: "run-started",
+          runId: run.runId,
+          ...("message" in run.input ? { messageId: run.input.message.id } : undefined),
+        });
+      }
+      if (run.attempt > 1) await writer.push({ type: "run-resumed", attempt: run.attempt });
+      if (sessions.keptByLedger !== true)
+        await sessions.save({ ...identityOf(run), config: run.config }, lease);
     } catch (error) {
       pool.unreserve();
       throw toStoreError(error, run);
@@ -275,62 +355,6 @@ export class Runner<TConfig extends object, TContext> {
     const agent = await pool.acquire(identityOf(run), config, canonicalJson(run.config), signal);
     agent.slot.lease = lease;
     return agent;
-  }
-
-  async #stream(
-    claim: Claim,
-    agent: SessionAgent<TConfig, TContext>,
-    writer: EventWriter,
-    builder: SummaryBuilder,
-    progress: { undone: boolean; started: boolean },
-    signal: AbortSignal,
-  ): Promise<Settlement> {
-    const { abortGraceMs, clock, contextOf, directWork } = this.#options;
-    const { run, lease } = claim;
-    const work = async (): Promise<void> => {
-      const context = await contextOf(run);
-      const prepared = await prepareInput(agent.conversation, claim).catch((error: unknown) => {
-        // What can never be undone must not fail every later run of the session too.
-        if (isAgentError(error) && ["UNSUPPORTED", "FORK_POINT_GONE"].includes(error.code))
-          progress.undone = true;
-        throw error;
-      });
-      progress.undone = prepared.undone;
-      signal.throwIfAborted();
-      const { runId, turnId, attempt } = run;
-      const options: AgentRunOptions<TContext> = { runId, turnId, attempt, signal, lease, context };
-      progress.started = true;
-      if (run.input.kind === "direct") {
-        const direct = directWork(run);
-        if (direct === undefined) throw new AgentError("RUN_ABANDONED", "The process of this run has gone.");
-        await direct(agent.inner, options);
-        return;
-      }
-      let count = 0;
-      for await (const event of agent.inner.stream(prepared.input, options)) {
-        // Also ends the loop of an agent that was left behind and still speaks.
-        signal.throwIfAborted();
-        checkAgentEvent(event);
-        builder.add(event);
-        const behind = writer.push(event);
-        if (behind !== undefined) await behind;
-        // A fast agent is one chain of microtasks, during which nobody else would get a word in.
-        if (++count % EVENTS_PER_TURN === 0) await nextTurn();
-      }
-      signal.throwIfAborted();
-      if (run.input.kind !== "answers") return;
-      // Interrupts that were not among the answers still wait, though the agent does not say so again.
-      for (const interrupt of (await agent.conversation?.pending()) ?? []) {
-        if (builder.interrupts.some(({ id }) => id === interrupt.id)) continue;
-        const event = { type: "interrupt" as const, ...interrupt };
-        builder.add(event);
-        await writer.push(event);
-      }
-    };
-    const timed = await withAbortGrace(work(), signal, abortGraceMs, clock);
-    if (timed.kind === "late") return { ...settle(signal.reason, run, signal), abandoned: true };
-    if (timed.kind === "failed") return settle(timed.error, run, signal);
-    return { outcome: builder.interrupts.length > 0 ? "interrupted" : "completed", abandoned: false };
   }
 
   /** The interrupts that wait after the run: new ones, or the old ones of answers that never reached the agent. */
@@ -357,34 +381,4 @@ function identityOf({ threadId, sessionId, userId }: RunRecord): {
   userId?: string;
 } {
   return userId === undefined ? { threadId, sessionId } : { threadId, sessionId, userId };
-}
-
-/** Reads an error, or the abort that caused it, as the end of a run. */
-function settle(error: unknown, run: RunRecord, signal: AbortSignal): Settlement {
-  const reason: unknown = signal.aborted ? signal.reason : error;
-  if (isAgentError(reason) && reason.code === "RUN_CANCELLED")
-    return { outcome: "cancelled", abandoned: false };
-  return { outcome: "failed", error: toAgentError(reason, run), abandoned: false };
-}
-
-/** The log's last event is made from the run record alone: an agent in plain JavaScript cannot end its run. */
-function checkAgentEvent(event: AgentEvent): void {
-  const type: unknown = (event as Partial<AgentEvent> | undefined)?.type;
-  if (typeof type !== "string" || type.startsWith("run-"))
-    throw new TypeError("Expected the agent to yield agent events, got something else.");
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
-function toStoreError(error: unknown, run: RunRecord): AgentError {
-  if (isAgentError(error)) return error;
-  const { sessionId } = run;
-  return new AgentError("STORE_UNAVAILABLE", "The store failed.", { sessionId, cause: error });
-}
-
-function toAgentError(error: unknown, run: RunRecord): AgentError {
-  if (isAgentError(error)) return error;
-  return new AgentError("AGENT_FAILED", "The agent failed.", { sessionId: run.sessionId, cause: error });
 }

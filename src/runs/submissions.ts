@@ -1,4 +1,5 @@
 import type { AgentManager, ManagerInternals } from "../agent-manager.js";
+import { AgentError, isAgentError } from "../errors.js";
 import { ConfigCheck } from "../service/config-check.js";
 import { untilAborted } from "../internal/abort.js";
 import { choiceOption, integerOption } from "../internal/check-options.js";
@@ -21,7 +22,7 @@ import {
   type RunRequest,
 } from "../requests.js";
 import type { AttachOptions, RunEngine } from "./run-engine.js";
-import { Run, type AcceptedRun } from "../run.js";
+import { Run, type Acceptance } from "../run.js";
 import { checkId, identify, type SessionIdentity } from "../session.js";
 import type { BusyPolicy, RunInput } from "../store/store.js";
 
@@ -38,13 +39,21 @@ interface Prepared {
 
 type Prepare = (runId: string, session: SessionIdentity) => Prepared;
 
-/** Turns requests into runs: checks them, in the order of the calls of each session, and submits them. */
+/** How many requests of a session may wait here to be submitted, if its queue is not longer than that. */
+const MOST_WAITING = 100;
+
+/**
+ * Turns requests into runs: checks them, in the order of the calls of each session, and submits them.
+ *
+ * While the store is out of reach the first one of a session tries, and those behind it are refused with it: if each
+ * tried in turn, their waiting would add up.
+ */
 export class Submissions<TConfig extends object, TContext> {
   readonly #manager: AgentManager<TConfig, TContext>;
   readonly #defaults: JsonObject;
   readonly #engine: RunEngine<TConfig, TContext>;
   readonly #configs: ConfigCheck<TConfig, TContext>;
-  readonly #queue = new KeyedQueue();
+  readonly #queue = new KeyedQueue((error) => isAgentError(error) && error.code === "STORE_UNAVAILABLE");
   readonly #onBusy: BusyPolicy;
   readonly #queueLimit: number;
   readonly #totalQueueLimit: number;
@@ -96,7 +105,7 @@ export class Submissions<TConfig extends object, TContext> {
         const { runs } = this.#manager.store;
         // The same request sent again follows its first run, whose answers wait for nothing any more.
         if (ownRunId && (await runs.get(threadId, runId)) !== undefined) return;
-        const known = await runs.session(threadId);
+        const known = (await runs.sessions([threadId])).get(threadId);
         checkAnswers(answers, known?.parked?.summary?.interrupts ?? [], sessionId);
       };
       return { input: { kind: "answers", answers }, patch: {}, check };
@@ -145,7 +154,7 @@ export class Submissions<TConfig extends object, TContext> {
     let runId = "";
     let threadId = "";
     let signal: AbortSignal | undefined;
-    let accepted: Promise<AcceptedRun>;
+    let accepted: Promise<Acceptance>;
     try {
       checkRequest(request);
       const session = identify(request);
@@ -165,8 +174,8 @@ export class Submissions<TConfig extends object, TContext> {
       accepted,
       // The signal of the request that made the run cancels it; that of a later one only ends its own waiting.
       read: ({ created }) => this.#engine.read(threadId, runId, 0, created ? undefined : signal),
-      finished: ({ created }) =>
-        untilAborted(this.#engine.finished(threadId, runId), created ? undefined : signal),
+      finished: ({ created, run }) =>
+        untilAborted(this.#engine.finished(threadId, runId, run), created ? undefined : signal),
       cancel: async () => {
         await this.#engine.cancel(threadId, runId);
       },
@@ -179,9 +188,14 @@ export class Submissions<TConfig extends object, TContext> {
     request: RunRequest<TContext>,
     { input, patch, check }: Prepared,
     direct: AttachOptions<TContext>["direct"],
-  ): Promise<AcceptedRun> {
+  ): Promise<Acceptance> {
     const { context, signal, onBusy = this.#onBusy } = request;
     const fingerprint = request.runId === undefined ? "" : fingerprintOf(input, patch);
+    if (this.#queue.tasksOf(session.threadId) > Math.max(this.#queueLimit, MOST_WAITING)) {
+      const { sessionId } = session;
+      const message = `Too many requests of session \`${sessionId}\` wait to be accepted.`;
+      throw new AgentError("QUEUE_FULL", message, { sessionId });
+    }
     return this.#queue.run(session.threadId, async () => {
       this.#engine.checkOpen();
       signal?.throwIfAborted();
@@ -211,7 +225,11 @@ export class Submissions<TConfig extends object, TContext> {
   /** What the host's directory knows of a session that the ledger has forgotten, as after a restart. */
   async #remembered(session: SessionIdentity): Promise<JsonObject> {
     const { directoryOutlivesLedger, runs, sessions } = this.#manager.store;
-    if (!directoryOutlivesLedger || (await runs.session(session.threadId)) !== undefined) return {};
+    if (
+      !directoryOutlivesLedger ||
+      (await runs.sessions([session.threadId])).get(session.threadId) !== undefined
+    )
+      return {};
     const row = await sessions.get(session.threadId);
     const known = Object.entries(row?.config ?? {}).filter(([key]) => this.#configs.knownKeys.has(key));
     return Object.fromEntries(known);
@@ -220,7 +238,7 @@ export class Submissions<TConfig extends object, TContext> {
   /** A patch is judged together with what sticks; what had stuck before was judged then. */
   async #checkConfig(session: SessionIdentity, patch: JsonObject): Promise<void> {
     if (Object.keys(patch).length === 0 && this.#configs.hasPassed(this.#defaults)) return;
-    const known = await this.#manager.store.runs.session(session.threadId);
+    const known = (await this.#manager.store.runs.sessions([session.threadId])).get(session.threadId);
     await this.#configs.check({ ...this.#defaults, ...known?.config, ...patch });
   }
 }

@@ -26,7 +26,7 @@ export class Conversations<TConfig extends object, TContext> {
     const live = pool.peek(session.threadId);
     if (live !== undefined) return live.conversation;
     await this.#manager.ready();
-    const known = await this.#manager.store.runs.session(session.threadId);
+    const known = (await this.#manager.store.runs.sessions([session.threadId])).get(session.threadId);
     const config = { ...defaultConfig, ...(known?.config as AgentConfig<TConfig> | undefined) };
     const conversation = this.#internals.conversation(session, config);
     return conversation ?? (await this.#manager.getAgent(session)).conversation;

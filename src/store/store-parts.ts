@@ -2,7 +2,16 @@ import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
 import type { Clock } from "../internal/clock.js";
 import type { SessionIdentity } from "../session.js";
 import { memoryStore, type MemoryStore } from "./memory/memory-store.js";
-import type { DropReason, EventLog, ForkingSaver, RunLedger, SessionStore, Store } from "./store.js";
+import { AgentError, isAgentError } from "../errors.js";
+import type {
+  DropReason,
+  EventLog,
+  ForkingSaver,
+  ProcessRegistry,
+  RunLedger,
+  SessionStore,
+  Store,
+} from "./store.js";
 
 /**
  * A store made whole: parts that were left out are in-process ones. Owns, and closes, only those.
@@ -14,6 +23,8 @@ export class StoreParts {
   readonly checkpointer: BaseCheckpointSaver;
   readonly runs: RunLedger;
   readonly events: EventLog;
+  /** There when the ledger is shared and its store keeps one. */
+  readonly processes: ProcessRegistry | undefined;
   /** Whether the directory is the host's own, over a ledger that knows nothing after a restart. */
   readonly directoryOutlivesLedger: boolean;
   readonly #given: Store;
@@ -43,17 +54,31 @@ export class StoreParts {
     this.checkpointer = checkpointer ?? own.checkpointer;
     this.runs = runs ?? own.runs;
     this.events = events ?? own.events;
+    this.processes = this.runs.shared ? given.processes : undefined;
   }
 
-  /** Calls the store's `init` once; a failed try is forgotten, so that the next call tries again. */
+  /**
+   * Calls the store's `init` once; a failed try is forgotten, so that the next call tries again.
+   *
+   * @throws {AgentError} the store's own, or `STORE_UNAVAILABLE` with what it threw as the cause.
+   */
   ready(): Promise<void> {
     if (this.#ready !== undefined) return this.#ready;
-    const ready = Promise.resolve(this.#given.init?.());
+    const ready = this.#init();
     this.#ready = ready;
     ready.catch(() => {
       if (this.#ready === ready) this.#ready = undefined;
     });
     return ready;
+  }
+
+  async #init(): Promise<void> {
+    try {
+      await this.#given.init?.();
+    } catch (error) {
+      if (isAgentError(error)) throw error;
+      throw new AgentError("STORE_UNAVAILABLE", "The store could not be prepared.", { cause: error });
+    }
   }
 
   /** Lets go of what is past the limits of the parts. */

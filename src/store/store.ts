@@ -1,9 +1,10 @@
 import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
-import type { Answers, UserMessage } from "../agent.js";
-import type { ErrorInfo } from "../errors.js";
-import type { JsonObject, JsonValue } from "../json.js";
-import type { Interrupt, RunEvent, RunOutcome, Usage } from "../run-event.js";
+import type { JsonObject } from "../json.js";
+import type { RunEvent } from "../run-event.js";
 import type { SessionIdentity } from "../session.js";
+import type { Lease, RunLedger } from "./run-ledger.js";
+
+export type * from "./run-ledger.js";
 
 /*
  * The contracts of persistence. Every method is one atomic step, and its comment says what it promises when
@@ -11,215 +12,6 @@ import type { SessionIdentity } from "../session.js";
  *
  * Not their job: deciding what a run does, retrying, waiting for a run to end, talking to agents.
  */
-
-/** A process's right to write one session. The epoch only grows; the owner is unique per acquisition. */
-export interface Lease {
-  readonly threadId: string;
-  readonly epoch: number;
-  readonly owner: string;
-}
-
-/** What was asked of a session. `message` ids are fixed at acceptance, so that a second attempt adds nothing. */
-export type RunInput =
-  | { readonly kind: "message"; readonly message: UserMessage }
-  | { readonly kind: "answers"; readonly answers: Answers }
-  /** Undo the turn of `messageId` (the last one without it) and give its user message again. */
-  | { readonly kind: "regenerate"; readonly messageId?: string }
-  /** Undo the turn of `messageId` and give this message instead. */
-  | { readonly kind: "edit"; readonly messageId: string; readonly message: UserMessage }
-  /** Exclusive use by a function of the process named in {@link RunRecord.affinity}. */
-  | { readonly kind: "direct" };
-
-/** What a new run does when its session is not free. */
-export type BusyPolicy = "enqueue" | "reject" | "interrupt" | "rollback";
-
-/** `queued` → `running` → one {@link RunOutcome}; `queued` → `cancelled` without ever running. */
-export type RunStatus = "queued" | "running" | RunOutcome;
-
-/** Why a run was told to stop. */
-export type CancelReason = "cancel" | "interrupt" | "rollback" | "deleted";
-
-/** What stays of a finished run beside its events. */
-export interface RunSummary {
-  /** What the last model call of the run that wrote text wrote. */
-  readonly text: string;
-  readonly usage: Usage;
-  /** The interrupts that now wait for an answer; empty unless the outcome is `interrupted`. */
-  readonly interrupts: readonly Interrupt[];
-}
-
-export interface RunRecord extends SessionIdentity {
-  readonly runId: string;
-  /** The run that began this turn; `runId` itself unless the input is answers. */
-  readonly turnId: string;
-  readonly input: RunInput;
-  /** Tells the same request from another one under the same run id. */
-  readonly fingerprint: string;
-  /** The session's config at acceptance, service defaults included. */
-  readonly config: JsonObject;
-  /** Only the process of this name may claim the run. */
-  readonly affinity?: string;
-  readonly status: RunStatus;
-  /** How often it was claimed. */
-  readonly attempt: number;
-  readonly cancelRequested?: CancelReason;
-  readonly createdAt: number;
-  readonly startedAt?: number;
-  readonly finishedAt?: number;
-  /** With the final statuses: the last event before `run-finished`, 0 if there was none. */
-  readonly lastSeq?: number;
-  readonly summary?: RunSummary;
-  readonly error?: ErrorInfo;
-}
-
-export interface Submission extends SessionIdentity {
-  readonly runId: string;
-  readonly input: RunInput;
-  readonly fingerprint: string;
-  readonly onBusy: BusyPolicy;
-  /** The service's config; what sticks to the session goes over it, then `configPatch`. */
-  readonly defaults: JsonObject;
-  /** Sticks to the session if the run is accepted. Ignored for answers. */
-  readonly configPatch: JsonObject;
-  /** The most runs that may wait in this session, and in the whole ledger. */
-  readonly queueLimit: number;
-  readonly totalQueueLimit: number;
-  readonly affinity?: string;
-}
-
-export interface Submitted {
-  readonly run: RunRecord;
-  /** False when the run id was known with the same fingerprint: the caller follows that run. */
-  readonly created: boolean;
-}
-
-export interface ClaimRequest {
-  /** The claiming process; the ledger makes a unique lease owner from it. */
-  readonly processId: string;
-  readonly leaseMs: number;
-  /** The most runs of one user that may be running at once; unlimited if absent. */
-  readonly maxConcurrentRunsPerUser?: number | undefined;
-  /** A run claimed this often already is failed as `RUN_ABANDONED` instead. */
-  readonly maxAttempts: number;
-}
-
-export interface Claim {
-  readonly lease: Lease;
-  readonly run: RunRecord;
-  /** Turns that rollbacks have cancelled and that are to be undone before this run's input, oldest first. */
-  readonly undo: readonly string[];
-}
-
-/** What renewing told: the lease holds, or is lost; and whether its run was told to stop. */
-export interface Renewal {
-  readonly lease: Lease;
-  readonly held: boolean;
-  readonly cancelRequested?: CancelReason;
-}
-
-export interface RunCompletion {
-  readonly outcome: RunOutcome;
-  readonly summary: RunSummary;
-  readonly error?: ErrorInfo | undefined;
-  /** The last event that was appended, 0 if none. */
-  readonly lastSeq: number;
-  /** Whether the turns named in {@link Claim.undo} have been undone. */
-  readonly undone: boolean;
-}
-
-/** What a ledger knows of a session beside its runs. */
-export interface LedgerSession {
-  readonly config: JsonObject;
-  /** The interrupted run that waits for answers. */
-  readonly parked?: RunRecord;
-  readonly running?: RunRecord;
-  readonly queued: number;
-}
-
-/**
- * Says that something changed; only a hint, may come late, twice or (in engines) not at all.
- * `queue`: a run may be claimable. `run`: the status or the stop mark of one run changed.
- */
-export type LedgerHint =
-  { readonly type: "queue" } | { readonly type: "run"; readonly threadId: string; readonly runId: string };
-
-/**
- * Runs, their queue, policy and lease, one ledger for all sessions.
- *
- * Order: runs of one session start in the order of acceptance, answers before all; among users that wait,
- * turns go round (a session without user counts as a user of its own). A session with a parked run gives out
- * no run but answers.
- */
-export interface RunLedger {
-  /** Whether other processes use it too: leases then expire and must be renewed. */
-  readonly shared: boolean;
-  /** Names the engine: equal (by identity) to the `engine` of the saver whose writes its leases fence. */
-  readonly engine?: object | undefined;
-
-  /**
-   * Accepts a run or refuses it whole, leaving nothing. Racing submissions are applied one after another:
-   * with `reject` on a free session exactly one is accepted; with one run id exactly one creates it.
-   * `interrupt` and `rollback` cancel the queued runs, mark the running one to stop, and close a parked one as
-   * cancelled; `rollback` adds the running or parked turn to what the next claim must undo.
-   *
-   * @throws {AgentError} `SESSION_BUSY`, `QUEUE_FULL`, `RUN_ID_CONFLICT`, `INTERRUPT_PENDING`,
-   * `INTERRUPT_STALE` (answers that name an interrupt that does not wait), `SESSION_NOT_FOUND` (being deleted).
-   */
-  submit(submission: Submission): Promise<Submitted>;
-
-  /**
-   * Hands out the next run with a fresh lease: a queued run of a session that nobody holds, or the running
-   * one of a session whose lease has expired. Exactly one of several racing callers gets a given run.
-   */
-  claim(request: ClaimRequest): Promise<Claim | undefined>;
-
-  /** Prolongs the leases that are still held; a lost one is reported, never revived. */
-  renew(leases: readonly Lease[], leaseMs: number): Promise<readonly Renewal[]>;
-
-  /**
-   * Ends a run and frees its session; the first finish of a run wins, and gives back what was stored.
-   * Interrupts in the summary park the session. A run marked `deleted` ends as cancelled whatever is said.
-   *
-   * @throws {AgentError} `LEASE_LOST` when the lease is stale.
-   */
-  finish(lease: Lease, runId: string, completion: RunCompletion): Promise<RunRecord>;
-
-  /** Puts a claimed run back to the head of its session's queue, for another process. @throws `LEASE_LOST` */
-  release(lease: Lease, runId: string): Promise<void>;
-
-  /**
-   * Ends a queued or parked run as cancelled, marks a running one to stop, leaves a finished one as it is.
-   * Without a run id: the running run, else the parked one, else the oldest queued one. Gives the run after the
-   * step, `undefined` when there is none.
-   */
-  cancel(threadId: string, runId?: string): Promise<RunRecord | undefined>;
-
-  get(threadId: string, runId: string): Promise<RunRecord | undefined>;
-  /** The running run, else the parked one, else the oldest queued one, else the last that is retained. */
-  current(threadId: string): Promise<RunRecord | undefined>;
-  session(threadId: string): Promise<LedgerSession | undefined>;
-
-  /**
-   * The first step of deleting: from here on submits are refused, queued and parked runs are cancelled, the
-   * running one is marked `deleted`, and the epoch has grown, so that its further writes are refused.
-   * False when the ledger does not know the session. Again is harmless.
-   */
-  tombstone(threadId: string): Promise<boolean>;
-  /** The last step: forgets the session's runs, slot and tombstone. Does nothing without a tombstone. */
-  purge(threadId: string): Promise<void>;
-  /** Threads whose deletion has begun and not ended, for `cleanup()`. */
-  tombstones(limit: number): Promise<readonly string[]>;
-
-  /** Forgets finished runs that are past retention and closes parked ones past `interruptTtlMs`; how many. */
-  sweep(options: { readonly interruptTtlMs?: number | undefined }): Promise<number>;
-
-  /** The slot behind `context.state`. @throws {AgentError} `LEASE_LOST` */
-  readState(threadId: string): Promise<JsonValue | undefined>;
-  writeState(lease: Lease, value: JsonValue): Promise<void>;
-
-  /** Calls `listener` on changes until the returned function is called. */
-  watch(listener: (hint: LedgerHint) => void): () => void;
-}
 
 export interface EventPage {
   /** Consecutive, from `after + 1` or from the oldest that is kept. */
@@ -230,8 +22,29 @@ export interface EventPage {
   readonly trimmed: boolean;
 }
 
+/** Events of one run that follow the last one in the log; at least one. */
+export interface EventBatch {
+  readonly runId: string;
+  readonly events: readonly RunEvent[];
+}
+
+/** What a run has said and its log has not: a saver of the log's engine stores it in the commit that would else wait for it. */
+export interface EventRide {
+  /** See {@link RunLedger.engine}: a saver of another engine waits for `flush` instead. */
+  readonly engine: object;
+  /** Waits until all that the run has said so far would go along; asks nothing of the engine. Rejects when the run was stopped. */
+  ready(): Promise<void>;
+  /**
+   * Makes a step with the events that are to be stored in it, `undefined` if there are none; one step of a run at a time,
+   * after an append that is under way. The step resolves to whether it was done; of one that fails it is unknown.
+   */
+  run(step: (batch: EventBatch | undefined) => Promise<boolean>): Promise<boolean>;
+}
+
 /** The events of runs, for as long as they are retained. `run-finished` is not in it: readers take it from the run record. */
 export interface EventLog {
+  /** Equal to {@link RunLedger.engine} when the log is in the ledger's engine. */
+  readonly engine?: object | undefined;
   /** How a writer should gather events: flush after `ms` or `events`; one by one if absent. */
   readonly batch?: { readonly ms: number; readonly events: number } | undefined;
   /**
@@ -240,6 +53,14 @@ export interface EventLog {
    * @throws {AgentError} `LEASE_LOST` when the lease is stale or the numbers do not follow.
    */
   append(lease: Lease, runId: string, events: readonly RunEvent[]): void | Promise<void>;
+  /**
+   * There if other steps of the log's `engine` can store events in place of `append`, which spares a round trip, and a
+   * write to disk, for each: the ledger's `finish` takes {@link RunCompletion.events}, its saver may take
+   * {@link RunConfigurable.ride}. Says that such a step of this process has stored these events: from here on they are
+   * served, and readers told, as after an append. A batch that a step may have stored can be appended again, as it was:
+   * that changes nothing then.
+   */
+  stored?(lease: Lease, runId: string, events: readonly RunEvent[]): void;
   read(
     threadId: string,
     runId: string,
@@ -266,6 +87,11 @@ export interface SessionPage {
 /** The directory of sessions: who has which, with what config, since when. */
 export interface SessionStore {
   /**
+   * Set by a store whose rows are the ledger's own: the ledger writes them when it accepts, hands out and finishes
+   * runs, and nobody needs to call `save`.
+   */
+  readonly keptByLedger?: boolean | undefined;
+  /**
    * Creates the row or renews its config and `lastUsedAt`; `createdAt` stays that of the first call. A store that
    * shares the ledger's engine may create the row when the first run is accepted, so that it is listed while that
    * waits.
@@ -282,6 +108,30 @@ export interface SessionStore {
   }): Promise<SessionPage>;
   delete(threadId: string): Promise<void>;
   count(): Promise<number>;
+}
+
+/** A process that uses the store now. */
+export interface ProcessRecord {
+  readonly processId: string;
+  readonly startedAt: number;
+  /** When it last said that it lives. */
+  readonly seenAt: number;
+  /** What it says of itself: figures for operators, never credentials. */
+  readonly info: JsonObject;
+}
+
+/** The processes that share a store, and what they tell each other. */
+export interface ProcessRegistry {
+  /** Adds the process or renews its entry, which goes `ttlMs` after the last call. */
+  beat(processId: string, info: JsonObject, ttlMs: number): Promise<void>;
+  /** Takes the process out at once. Does nothing when it is not in. */
+  leave(processId: string): Promise<void>;
+  /** The live ones, oldest first. */
+  list(): Promise<readonly ProcessRecord[]>;
+  /** Tells every process that watches, this one too. One that is cut off for over a minute may miss it. */
+  send(message: JsonObject): Promise<void>;
+  /** Calls `listener` with each message sent from now on until the returned function is called. */
+  watch(listener: (message: JsonObject) => void): () => void;
 }
 
 /** A state that a saver keeps for going back to. */
@@ -306,6 +156,22 @@ export interface ForkingSaver extends BaseCheckpointSaver {
    * False when there is no such fork point.
    */
   restore(lease: Lease, turnId: string): Promise<boolean>;
+  /**
+   * For a saver whose `put` may resolve before the checkpoint is stored: resolves when all puts of the thread are, or
+   * can't be any more. Agents wait for it before their stream ends: the end of a run takes the lease away.
+   */
+  settled?(threadId: string): Promise<void>;
+}
+
+/** A saver that can show a run its head without reading it twice. */
+export interface PeekingSaver extends BaseCheckpointSaver {
+  /**
+   * As `getTuple`, for a run that looks at its head before its graph does, and changes nothing of what it gets: the
+   * next `getTuple` with the same run gives the same objects, if the head is still the same.
+   */
+  peekTuple(
+    ...args: Parameters<BaseCheckpointSaver["getTuple"]>
+  ): ReturnType<BaseCheckpointSaver["getTuple"]>;
 }
 
 /** The key in LangGraph's `configurable` under which a run's lease and turn travel to the saver. */
@@ -314,6 +180,13 @@ export const RUN_KEY = "agent_sessions";
 export interface RunConfigurable {
   readonly lease: Lease;
   readonly turnId: string;
+  /**
+   * Waits until the log has all events of the run so far. A saver waits for it before it stores the results of a step:
+   * what is stored is not done again by another owner, and then nobody would tell of it.
+   */
+  readonly flush?: (() => Promise<void>) | undefined;
+  /** In place of waiting, for a saver whose commits can store those events: see {@link EventLog.stored}. */
+  readonly ride?: EventRide | undefined;
 }
 
 /** Why a store let go of a conversation by itself. */
@@ -326,6 +199,8 @@ export interface Store {
   readonly checkpointer?: BaseCheckpointSaver | undefined;
   readonly runs?: RunLedger | undefined;
   readonly events?: EventLog | undefined;
+  /** Which processes share the store; none for one that is not shared. */
+  readonly processes?: ProcessRegistry | undefined;
   /** Prepares the engine. Called once before first use, again after it failed. */
   init?(): Promise<void>;
   /** Frees what the store opened itself. Called by whoever constructed it. */

@@ -1,7 +1,7 @@
 import { execFile, spawn, type ChildProcess, type SpawnOptions } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { pack } from "../package/pack.js";
@@ -31,15 +31,19 @@ export class NextApp {
     this.#directory = directory;
   }
 
-  /** Undefined when the registry cannot be reached, which in CI is an error. */
-  static async start(): Promise<NextApp | undefined> {
+  /**
+   * Undefined when the registry cannot be reached, which in CI is an error.
+   *
+   * @param version of Next.js, in place of the example's own
+   */
+  static async start(version?: string): Promise<NextApp | undefined> {
     const scratch = mkdtempSync(join(tmpdir(), "agent-sessions-next-"));
     const remove = (): void => {
       rmSync(scratch, { recursive: true, force: true });
     };
     process.once("exit", remove);
     try {
-      const directory = await install(scratch);
+      const directory = await install(scratch, version);
       if (directory === undefined) {
         remove();
         return undefined;
@@ -74,6 +78,23 @@ export class NextApp {
     return url;
   }
 
+  /** Serves an app of these files alone by `next dev`, with the packages of the example, and gives the address. */
+  async developNew(files: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv): Promise<string> {
+    const folder = mkdtempSync(join(this.#directory, "new-"));
+    const own = {
+      "package.json": '{ "private": true }',
+      // Only since the packages lie outside the folder, where Next would not look.
+      "next.config.mjs": `export default { turbopack: { root: ${JSON.stringify(this.#directory)} } };`,
+    };
+    for (const [path, text] of Object.entries({ ...own, ...files })) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true });
+      writeFileSync(join(folder, path), text);
+    }
+    const { url, server } = await serve(this.#directory, "dev", { folder, env });
+    this.#servers.push(server);
+    return url;
+  }
+
   /** Changes a file as an editor would. */
   edit(path: string, change: (text: string) => string): void {
     const file = join(this.#directory, path);
@@ -86,7 +107,10 @@ export class NextApp {
         if (server.exitCode !== null || server.signalCode !== null) return;
         const ended = new Promise((resolve) => server.once("close", resolve));
         server.kill();
+        // A server that is still compiling does not listen.
+        const impatience = setTimeout(() => server.kill("SIGKILL"), 10_000);
         await ended;
+        clearTimeout(impatience);
       }),
     );
     rmSync(this.#scratch, { recursive: true, force: true });
@@ -94,7 +118,7 @@ export class NextApp {
 }
 
 /** Lays the example beside the unpacked package, as it lies in the repository: its lockfile holds as it is. */
-async function install(scratch: string): Promise<string | undefined> {
+async function install(scratch: string, version?: string): Promise<string | undefined> {
   const tarball = process.env["AGENT_SESSIONS_TARBALL"] ?? pack(scratch);
   await run("tar", ["-xzf", tarball, "-C", scratch, "--strip-components=1"]);
   const app = join(scratch, "examples", "next");
@@ -102,7 +126,10 @@ async function install(scratch: string): Promise<string | undefined> {
   const left = new Set(["node_modules", ".next"]);
   cpSync(example, app, { recursive: true, filter: (path) => !left.has(basename(path)) });
   try {
-    await run("npm", ["ci", "--no-audit", "--no-fund", "--prefer-offline"], { cwd: app });
+    const options = ["--no-audit", "--no-fund", "--prefer-offline"];
+    await run("npm", ["ci", ...options], { cwd: app });
+    if (version !== undefined)
+      await run("npm", ["install", "--no-save", ...options, `next@${version}`], { cwd: app });
     return app;
   } catch (error) {
     if (process.env["CI"] === undefined && NO_NETWORK.test(String(error))) return undefined;
@@ -110,11 +137,17 @@ async function install(scratch: string): Promise<string | undefined> {
   }
 }
 
-function next(app: string, args: readonly string[]): ChildProcess {
+interface Place {
+  readonly folder: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+function next(app: string, args: readonly string[], place: Place = { folder: app, env: {} }): ChildProcess {
   const env: NodeJS.ProcessEnv = { ...process.env, NEXT_TELEMETRY_DISABLED: "1" };
   // Next sets the mode by its command; the runner's would be wrong, and the tester's key would cost money.
   for (const name of ["NODE_ENV", "OPENAI_API_KEY", "NODE_OPTIONS"]) Reflect.deleteProperty(env, name);
-  const options: SpawnOptions = { cwd: app, env, stdio: ["pipe", "pipe", "pipe"] };
+  Object.assign(env, place.env);
+  const options: SpawnOptions = { cwd: place.folder, env, stdio: ["pipe", "pipe", "pipe"] };
   return spawn(process.execPath, [...TIED, join(app, "node_modules/next/dist/bin/next"), ...args], options);
 }
 
@@ -139,8 +172,12 @@ async function build(app: string): Promise<void> {
     throw new Error(`\`next build\` warns:\n${output()}`);
 }
 
-function serve(app: string, command: "start" | "dev"): Promise<{ url: string; server: ChildProcess }> {
-  const server = next(app, [command, "--port", "0", "--hostname", "localhost"]);
+function serve(
+  app: string,
+  command: "start" | "dev",
+  place?: Place,
+): Promise<{ url: string; server: ChildProcess }> {
+  const server = next(app, [command, "--port", "0", "--hostname", "localhost"], place);
   return new Promise((resolve, reject) => {
     const output = outputOf(server, (all) => {
       const port = /http:\/\/[\w.]+:([1-9]\d*)/.exec(all)?.[1];

@@ -6,15 +6,16 @@ import {
   validate,
 } from "@langchain/langgraph-checkpoint-validation";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { MemoryConversationSaver } from "../../src/store/memory/conversation-saver.js";
+import { homes, houseSaver } from "../support/conversation-savers.js";
+import { MemoryConversationSaver } from "../../src/store/conversation/memory-saver.js";
 
 // The suite expects the runner's functions as globals.
 Object.assign(globalThis, { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it });
 
-describe("a saver that keeps all history", () => {
+describe.each(homes)("a saver that keeps all history in %s", (home) => {
   const initializer = {
-    checkpointerName: "MemoryConversationSaver(all)",
-    createCheckpointer: () => new MemoryConversationSaver({ history: "all" }),
+    checkpointerName: `history all in ${home}`,
+    createCheckpointer: () => houseSaver(home, { history: "all" }).saver,
   };
   validate(initializer);
   deltaChannelHistoryTests(initializer);
@@ -31,10 +32,11 @@ describe("a saver that keeps all history and no live messages", () => {
 
 // Not `list` and the delta histories: they read checkpoints that this mode drops on purpose. And of `put` one
 // test demands that values missing from `newVersions` be forgotten, which would lose state here.
-describe("a saver that keeps fork points", () => {
+describe.each(homes)("a saver that keeps fork points in %s", (home) => {
   const initializer = {
+    // By this name the suite leaves out that one test.
     checkpointerName: "MemorySaver",
-    createCheckpointer: () => new MemoryConversationSaver(),
+    createCheckpointer: () => houseSaver(home).saver,
   };
   getTupleTests(initializer);
   putTests(initializer);

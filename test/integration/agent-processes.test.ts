@@ -118,7 +118,7 @@ function shuffled(count: number, rounds: number): string[] {
 describe.skipIf(process.platform !== "linux")("processes of agents", () => {
   it("are never more than the cap for 1,000 sessions in random order, slow, failing and hanging ones among them", async () => {
     const agents = new ProcessAgents({ failing: 0.1, hanging: 0.01, throwing: 0.05 });
-    const manager = new AgentManager({ factory: agents.create, maxAgents: 10, closeTimeoutMs: 200 });
+    const manager = new AgentManager({ factory: agents.create, maxAgents: 10, closeTimeoutMs: 1_000 });
     const chat = new ChatService({ manager });
     const failures: string[] = [];
     manager.on("agent:failed", ({ phase }) => failures.push(phase));
@@ -163,7 +163,7 @@ describe.skipIf(process.platform !== "linux")("processes of agents", () => {
     });
     expect(childrenNow()).toEqual([]);
     expect(manager.getStats().totalAgents).toBe(0);
-  }, 60_000);
+  }, 180_000);
 
   it("go with the TTL, and a message finds a fresh one", async () => {
     const agents = new ProcessAgents({ failing: 0, hanging: 0, throwing: 0 });
@@ -172,7 +172,7 @@ describe.skipIf(process.platform !== "linux")("processes of agents", () => {
     const ids = Array.from({ length: 8 }, (_, n) => `s${String(n)}`);
     await Promise.all(ids.map((sessionId) => chat.chat({ sessionId, message: "hi" }).result));
     expect(childrenNow()).toHaveLength(8);
-    await expect.poll(childrenNow, { timeout: 5_000 }).toEqual([]);
+    await expect.poll(childrenNow).toEqual([]);
     expect((await chat.chat({ sessionId: "s0", message: "again" }).result).text).toBe('s0 "again"');
     await chat.close();
     await manager.close();
@@ -182,7 +182,7 @@ describe.skipIf(process.platform !== "linux")("processes of agents", () => {
   it("are none after a close in the middle of everything", async () => {
     for (const afterMs of [0, 2, 5, 20, 60]) {
       const agents = new ProcessAgents({ failing: 0.1, hanging: 0.05, throwing: 0.1 });
-      const manager = new AgentManager({ factory: agents.create, maxAgents: 10, closeTimeoutMs: 100 });
+      const manager = new AgentManager({ factory: agents.create, maxAgents: 10, closeTimeoutMs: 1_000 });
       const chat = new ChatService({ manager });
       const asked = shuffled(30, 2).map(async (sessionId, n) =>
         n % 3 === 0 ? manager.getAgent({ sessionId }) : chat.chat({ sessionId, message: "hi" }).result,

@@ -36,7 +36,7 @@ const FLAGS =
   "--disable-component-update --disable-sync";
 
 // A story alone takes ten seconds.
-const TIMEOUT = { timeout: 90_000 };
+const TIMEOUT = { timeout: 180_000 };
 
 interface Example {
   readonly url: string;
@@ -122,14 +122,26 @@ class Panel {
   async signIn(name: string): Promise<void> {
     await this.root.getByLabel("Name").fill(name);
     await this.button("Sign in").click();
-    await this.root.getByRole("heading", { name }).waitFor();
+    await this.root.getByRole("heading", { name, exact: true }).waitFor();
   }
 
   /** There is one keyboard: two users type one after the other. */
-  async say(text: string): Promise<void> {
+  async type(text: string): Promise<void> {
     const message = this.root.getByRole("textbox");
     await message.fill(text);
     await message.press("Enter");
+  }
+
+  /** Types it, and waits until it is sent: while its session is being opened, a message is not. */
+  async say(text: string): Promise<void> {
+    const before = await this.messages().count();
+    await this.type(text);
+    await this.messages().nth(before).waitFor();
+  }
+
+  /** What the user has said. The suggestions to click have the same words. */
+  messages(): Locator {
+    return this.root.locator(".item.user");
   }
 
   /** When nothing is under way. */
@@ -140,6 +152,11 @@ class Panel {
   /** What the agent has said, whole or so far. */
   answers(): Locator {
     return this.root.locator(".item.text");
+  }
+
+  /** An answer in which this text is. */
+  answer(text: string): Locator {
+    return this.answers().filter({ hasText: text });
   }
 
   tool(): Locator {
@@ -182,7 +199,7 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
   async function open(options: BrowserContextOptions = {}): Promise<Page> {
     const context = await browser.newContext(options);
     const opened = await context.newPage();
-    opened.setDefaultTimeout(30_000);
+    opened.setDefaultTimeout(60_000);
     opened.on("pageerror", (error) => complaints.push(String(error)));
     opened.on("console", (message) => {
       // That a status was bad is what the tests of refusals are about.
@@ -195,7 +212,8 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
 
   /** A user that no other test has. */
   async function signedIn(id: "panel-a" | "panel-b" = "panel-a"): Promise<Panel & { readonly name: string }> {
-    const name = `user-${String(++users)}`;
+    // Of one length, so that none is a part of another.
+    const name = `user-${String(++users).padStart(3, "0")}`;
     const panel = new Panel(page, id);
     await panel.signIn(name);
     return Object.assign(panel, { name });
@@ -221,20 +239,20 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     const b = await signedIn("panel-b");
     await a.say("My name is Zephyr");
     await b.say("My name is Quartz");
-    await a.root.getByText("Hello Zephyr.").waitFor();
-    await b.root.getByText("Hello Quartz.").waitFor();
+    await a.answer("Hello Zephyr.").waitFor();
+    await b.answer("Hello Quartz.").waitFor();
     await Promise.all([a.rest(), b.rest()]);
     await a.say("Tell me a story");
     await b.say("Tell me a story");
-    await Promise.all([a, b].map((panel) => panel.root.getByText("One night").waitFor()));
+    await Promise.all([a, b].map((panel) => panel.answer("The lighthouse").waitFor()));
     expect(await Promise.all([a, b].map((panel) => panel.button("Stop").isVisible()))).toEqual([true, true]);
     await a.button("Stop").click();
     await b.button("Stop").click();
     await Promise.all([a.rest(), b.rest()]);
     await a.say("What is my name?");
     await b.say("What is my name?");
-    await a.root.getByText("Your name is Zephyr.").waitFor();
-    await b.root.getByText("Your name is Quartz.").waitFor();
+    await a.answer("Your name is Zephyr.").waitFor();
+    await b.answer("Your name is Quartz.").waitFor();
     expect(await a.root.textContent()).not.toContain("Quartz");
     expect(await b.root.textContent()).not.toContain("Zephyr");
   });
@@ -268,11 +286,20 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     });
     await page.reload();
     for (const paragraph of ["The lighthouse stood", "One night in November"]) {
-      await a.root.getByText(paragraph).waitFor();
+      await a.answer(paragraph).waitFor();
       await page.reload();
       await a.button("Stop").waitFor();
-      expect(await a.root.getByText(a.name).count()).toBeGreaterThan(0);
+      expect(await a.root.getByRole("heading", { name: a.name, exact: true }).count()).toBe(1);
     }
+    // A panel that has just been loaded rests until it has found its run.
+    await Promise.all(
+      [a, b].map((panel) =>
+        panel
+          .answers()
+          .filter({ hasText: /rings: .* nothing\.$/ })
+          .waitFor(),
+      ),
+    );
     await Promise.all([a.rest(), b.rest()]);
     // It took up the answers; it did not ask for new ones.
     expect(posted).toEqual([]);
@@ -280,10 +307,7 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     expect(shown).toEqual(await storedAnswers("a"));
     expect(shown).toHaveLength(2);
     expect(await b.answers().allTextContents()).toEqual(await storedAnswers("b"));
-    expect(await a.root.locator(".item.user").allTextContents()).toEqual([
-      "What is the weather in Oslo?",
-      "Tell me a story",
-    ]);
+    expect(await a.messages().allTextContents()).toEqual(["What is the weather in Oslo?", "Tell me a story"]);
     expect(await a.tool().count()).toBe(1);
   });
 
@@ -330,7 +354,7 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
       if (request.url().includes("/stream?")) asked.push(request.headers()["last-event-id"]);
     });
     await a.say("Tell me a story");
-    await a.root.getByText("One night in November").waitFor();
+    await a.answer("One night in November").waitFor();
     wire.cut();
     await a.rest();
     expect(asked.length).toBeGreaterThan(0);
@@ -350,7 +374,7 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     await a.rest();
     await a.say("Pay 99 to Mallory");
     await a.button("Reject").click();
-    await a.root.getByText("All right, I have not sent anything.").waitFor();
+    await a.answer("All right, I have not sent anything.").waitFor();
     await a.rest();
     expect(await a.root.textContent()).not.toContain("sent 99");
     expect(await a.answers().allTextContents()).toEqual(await storedAnswers("a"));
@@ -359,33 +383,33 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
   test("an answer is stopped in its midst, and the next message is fine", async () => {
     const a = await signedIn();
     await a.say("Tell me a story");
-    await a.root.getByText("The lighthouse").waitFor();
+    await a.answer("The lighthouse").waitFor();
     await a.button("Stop").click();
-    await a.root.getByText("Stopped.").waitFor();
+    await a.root.locator(".item.note").filter({ hasText: "Stopped." }).waitFor();
     await a.rest();
     expect(await a.answers().last().textContent()).not.toContain("then nothing.");
     await a.say("My name is Opal");
-    await a.root.getByText("Hello Opal.").waitFor();
+    await a.answer("Hello Opal.").waitFor();
   });
 
   test("each session has a conversation and a model of its own", async () => {
     const a = await signedIn();
     await a.root.getByLabel("Model").selectOption({ label: "anthropic · claude-haiku-4-5" });
     await a.say("My name is Iris");
-    await a.root.getByText("Hello Iris.").waitFor();
+    await a.answer("Hello Iris.").waitFor();
     await a.rest();
     await a.button("+ New").click();
-    await a.root.getByText("new session").waitFor();
+    await a.root.locator(".sessions").getByText("new session").waitFor();
     expect(await a.root.locator(".item").count()).toBe(0);
     await a.root.getByLabel("Model").selectOption({ label: "deepseek · deepseek-chat" });
     await a.say("What is my name?");
-    await a.root.getByText("You have not told me in this session.").waitFor();
+    await a.answer("You have not told me in this session.").waitFor();
     await a.rest();
     await a.root.locator(".sessions button:not([aria-current=true])").click();
-    await a.root.getByText("Hello Iris.").waitFor();
+    await a.answer("Hello Iris.").waitFor();
     expect(await a.root.getByLabel("Model").locator("option:checked").textContent()).toContain("claude");
     await a.button("Delete").click();
-    await a.root.getByText("new session").waitFor();
+    await a.root.locator(".sessions").getByText("new session").waitFor();
     expect(await a.root.locator(".sessions button").count()).toBe(2);
   });
 
@@ -395,21 +419,22 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     await admin.button("Sign in").click();
     await a.say("Tell me a story");
     const row = admin.root.getByRole("row").filter({ hasText: a.name });
-    await row.getByText("running").waitFor();
+    const state = row.locator(".state");
+    await state.filter({ hasText: /^running$/ }).waitFor();
     const active = admin.root.locator(".active_agents dd");
     await expect.poll(() => active.textContent()).toBe("1");
     expect(await admin.root.getByRole("img").getAttribute("aria-label")).toContain("1 active");
     await a.button("Stop").click();
-    await row.getByText("idle").waitFor();
+    await state.filter({ hasText: /^idle$/ }).waitFor();
     await expect.poll(() => active.textContent()).toBe("0");
     await admin.root.getByText("ok · store ok").waitFor();
     await row.getByRole("button", { name: /Remove the agent/ }).click();
-    await row.getByText("stored").waitFor();
+    await state.filter({ hasText: /^stored$/ }).waitFor();
     await admin.root.getByText("its conversation is kept").waitFor();
     await a.say("My name is Jade");
-    await a.root.getByText("Hello Jade.").waitFor();
+    await a.answer("Hello Jade.").waitFor();
     await page.reload();
-    await a.root.getByText("Tell me a story").waitFor();
+    await a.messages().filter({ hasText: "Tell me a story" }).waitFor();
     await admin.button("Clean up").click();
     await admin.root.getByText(/Cleaned up: \d+ agents/).waitFor();
   });
@@ -421,15 +446,15 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
       const a = await signedIn("panel-a");
       const b = await signedIn("panel-b");
       await a.say("Tell me a story");
-      await a.root.getByText("The lighthouse").waitFor();
+      await a.answer("The lighthouse").waitFor();
       await b.say("My name is Quartz");
       await b.button("Stop").waitFor();
       await page.reload();
       await b.button("Stop").waitFor();
       expect(await b.root.locator(".item").allTextContents()).toEqual(["My name is Quartz"]);
       await a.button("Stop").click();
-      await b.root.getByText("Hello Quartz.").waitFor();
-      expect(await b.root.locator(".item.user").count()).toBe(1);
+      await b.answer("Hello Quartz.").waitFor();
+      expect(await b.messages().count()).toBe(1);
     } finally {
       small.process.kill("SIGTERM");
     }
@@ -442,7 +467,7 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     await a.button("Sign in").click();
     await a.root.getByRole("alert").getByText("A name has 1 to 20 letters").waitFor();
     await a.signIn("wrong-input");
-    await a.say("   ");
+    await a.type("   ");
     expect(await a.root.locator(".item").count()).toBe(0);
     await a.say("x".repeat(300_000));
     await a.root.getByRole("alert").getByText("The request is too large.").waitFor();
@@ -471,7 +496,8 @@ describe.skipIf(executablePath === undefined)("the page of the Express example",
     const a = await signedIn("panel-a");
     const b = await signedIn("panel-b");
     await new Panel(page, "panel-admin").button("Sign in").click();
-    await a.root.getByRole("button", { name: "What is the weather in Lisbon?" }).tap();
+    await a.button("What is the weather in Lisbon?").tap();
+    await a.messages().waitFor();
     await b.say(`Send 20 euros to ${"W".repeat(80)}`);
     await b.button("Approve").tap();
     await Promise.all([a.rest(), b.tool().getByText("done").waitFor()]);

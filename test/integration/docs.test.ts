@@ -11,6 +11,14 @@ import { ChatService } from "../../src/index.js";
 import { createHttpHandler, openApiDocument } from "../../src/http/index.js";
 import { startProviderMock, type ProviderMock } from "../support/provider-mock.js";
 import {
+  describeWithPostgres,
+  describeWithRedis,
+  startPostgres,
+  startRedis,
+  type PostgresServer,
+  type RedisServer,
+} from "../support/engines/index.js";
+import {
   aliasesOf,
   brokenLinks,
   linksOf,
@@ -19,6 +27,7 @@ import {
   snippetsOf,
   SnippetFolder,
   STATED,
+  type EngineVariable,
   type Page,
   type Snippet,
 } from "../support/docs-snippets.js";
@@ -117,7 +126,7 @@ async function play(snippet: Snippet): Promise<Played> {
     stated += 1;
   });
   const signals = process.listeners("SIGTERM");
-  const page = snippet.onPage ? await openPage() : undefined;
+  const page = snippet.onPage ? await openPage(snippet) : undefined;
   try {
     const module = (await import(folder.executable(snippet))) as Record<string, unknown>;
     const answers = await ask(module, snippet);
@@ -190,7 +199,7 @@ const refund = tool(({ amount }: { amount: number }) => `refunded ${String(amoun
 });
 
 /** What a page finds at its own origin: a handler that knows the page's user, with a tool that asks. */
-async function openPage(): Promise<ChatService> {
+async function openPage({ streamsBreak }: Snippet): Promise<ChatService> {
   const chat = await ChatService.create({
     provider: "openai",
     model: "gpt-4.1-mini",
@@ -199,12 +208,21 @@ async function openPage(): Promise<ChatService> {
   });
   const handler = createHttpHandler(chat, { authenticate: () => ({ userId: "ada" }) });
   const direct = globalThis.fetch;
-  vi.stubGlobal("fetch", (input: string | URL | Request, init?: RequestInit) =>
-    typeof input === "string" && input.startsWith("/")
-      ? handler(new Request(`http://page.test${input}`, init))
-      : direct(input, init),
-  );
+  let streams = 0;
+  vi.stubGlobal("fetch", async (input: string | URL | Request, init?: RequestInit) => {
+    if (typeof input !== "string" || !input.startsWith("/")) return direct(input, init);
+    const response = await handler(new Request(`http://page.test${input}`, init));
+    return streamsBreak && ++streams <= 2 ? brokenOff(response) : response;
+  });
   return chat;
+}
+
+/** An answer whose process goes away in the middle of it, behind a proxy that ends what it passes on. */
+async function brokenOff(response: Response): Promise<Response> {
+  const text = await response.text();
+  const cut = text.indexOf('"text-delta"');
+  expect(cut).toBeGreaterThan(0);
+  return new Response(text.slice(0, cut), response);
 }
 
 /** The port of the server that a snippet started; the stand-in's own is another. */
@@ -221,26 +239,10 @@ function listeningPort(): Promise<number> {
   });
 }
 
-describe("the code of the guide", () => {
-  test("has the types that a usual tsconfig asks for, and the check sees one that has not", () => {
-    const wrong: Snippet = {
-      ...snippets[0]!,
-      name: "wrong.md:1",
-      code: 'import { ChatService } from "agent-sessions";\nawait ChatService.create({ modle: 1 });\n',
-    };
-    const problems = folder.typeProblems([...snippets, wrong]);
-    expect(problems.get(wrong.name)?.[0]).toMatch(/^line 2: .*'modle' does not exist/s);
-    problems.delete(wrong.name);
-    expect(Object.fromEntries(problems)).toEqual({});
-  }, 120_000);
-
-  test("has the types of both versions of the AI SDK", () => {
-    const ofAiSdk = snippets.filter(({ code }) => code.includes('from "ai"'));
-    expect(ofAiSdk.length).toBeGreaterThan(1);
-    expect(Object.fromEntries(folder.typeProblems(ofAiSdk, aliasesOf(7)))).toEqual({});
-  }, 120_000);
-
-  test.each(snippets.filter(({ notRun }) => notRun === undefined))(
+/** Runs the snippets that connect to these engines. */
+function runEach(engines: readonly EngineVariable[]): void {
+  const chosen = snippets.filter((snippet) => String(snippet.engines) === String(engines));
+  test.each(chosen.filter(({ notRun }) => notRun === undefined))(
     "$name runs to its end",
     async (snippet) => {
       const before = mock.requests().length;
@@ -252,7 +254,67 @@ describe("the code of the guide", () => {
       expect(answers.map(({ status, text }) => (status < 300 ? 200 : text))).toEqual(answers.map(() => 200));
       expect(textOf(answers.at(-1)?.text ?? "")).toContain("The stand-in was told this");
     },
+    // The first start of a PGlite is slow where others are at work too.
+    180_000,
   );
+}
+
+/** A Redis for the tests of a group, of which each gets a database with nothing in it. */
+function useRedis(): void {
+  let server: RedisServer;
+  let databases = 0;
+  beforeAll(async () => {
+    server = await startRedis({ settings: { databases: "100" } });
+  });
+  afterAll(() => server.stop());
+  beforeEach(() => {
+    vi.stubEnv("REDIS_URL", `${server.url}/${String(databases++)}`);
+  });
+}
+
+describe("the code of the guide", () => {
+  test("has the types that a usual tsconfig asks for, and the check sees one that has not", () => {
+    const wrong: Snippet = {
+      ...snippets[0]!,
+      name: "wrong.md:1",
+      code: 'import { ChatService } from "agent-sessions";\nawait ChatService.create({ modle: 1 });\n',
+    };
+    const problems = folder.typeProblems([...snippets, wrong]);
+    expect(problems.get(wrong.name)?.[0]).toMatch(/^line 2: .*'modle' does not exist/s);
+    problems.delete(wrong.name);
+    expect(Object.fromEntries(problems)).toEqual({});
+  }, 240_000);
+
+  test("has the types of both versions of the AI SDK", () => {
+    const ofAiSdk = snippets.filter(({ code }) => code.includes('from "ai"'));
+    expect(ofAiSdk.length).toBeGreaterThan(1);
+    expect(Object.fromEntries(folder.typeProblems(ofAiSdk, aliasesOf(7)))).toEqual({});
+  }, 240_000);
+
+  runEach([]);
+
+  describeWithPostgres("on Postgres", () => {
+    let server: PostgresServer;
+    beforeAll(async () => {
+      server = await startPostgres();
+    });
+    afterAll(() => server.stop());
+    beforeEach(async () => {
+      vi.stubEnv("DATABASE_URL", await server.createDatabase());
+    });
+
+    runEach(["DATABASE_URL"]);
+
+    describeWithRedis("and Redis", () => {
+      useRedis();
+      runEach(["DATABASE_URL", "REDIS_URL"]);
+    });
+  });
+
+  describeWithRedis("on Redis", () => {
+    useRedis();
+    runEach(["REDIS_URL"]);
+  });
 
   test("is run but for what cannot be", () => {
     expect(snippets.length).toBeGreaterThan(15);

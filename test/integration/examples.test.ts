@@ -32,7 +32,7 @@ function runExample(
   });
 }
 
-const TIMEOUT = { timeout: 90_000 };
+const TIMEOUT = { timeout: 180_000 };
 
 describe.concurrent("examples", () => {
   test("the demo shows what it promises, and all of it is so", TIMEOUT, async () => {

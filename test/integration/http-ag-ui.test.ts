@@ -1,73 +1,41 @@
-import { HttpAgent as Agent1 } from "@ag-ui/client";
-import { HttpAgent as Agent0 } from "ag-ui-client-0";
+import { MessagesSnapshotEventSchema } from "@ag-ui/core/schemas";
 import { describe, expect, test } from "vitest";
 import type { Script } from "../../src/testing/index.js";
-import { bearer, gate, handlerFor, serve, until, type TestOptions } from "../support/http-service.js";
+import { agUiClients, interruptsOf, run, say, type Client } from "../support/ag-ui-clients.js";
+import { dataHandler } from "../support/http-data.js";
+import { hosts } from "../support/http-hosts.js";
+import { bearer, gate, handlerFor, until, type TestOptions } from "../support/http-service.js";
 
-interface AgUiEvent {
-  readonly type: string;
-  readonly [field: string]: unknown;
-}
-interface Interrupt {
-  readonly id: string;
-  readonly toolCallId?: string;
-  readonly message?: string;
-}
-interface ClientMessage {
-  readonly id: string;
-  readonly role: string;
-  readonly content?: unknown;
-  readonly toolCalls?: readonly { readonly id: string }[];
-}
-/** What both versions of the client have in common. */
-interface Client {
-  messages: ClientMessage[];
-  addMessage(message: { id: string; role: "user"; content: string }): void;
-  runAgent(
-    input: object,
-    subscriber: { onEvent(params: { event: AgUiEvent }): void; onRunErrorEvent?(): void },
-  ): Promise<unknown>;
+interface Page {
+  readonly messages: Client["messages"];
+  readonly interrupts: readonly object[];
 }
 
-type MakeClient = (url: string, threadId: string) => Client;
-
-const versions: [string, MakeClient][] = [
-  ["@ag-ui/client 1.0.0", (url, threadId) => new Agent1({ url, threadId, headers: bearer("ann") })],
-  ["@ag-ui/client 0.0.59", (url, threadId) => new Agent0({ url, threadId, headers: bearer("ann") })],
-];
-
-async function base(script: Script, options: TestOptions = {}): Promise<string> {
-  return `${await serve((await handlerFor(script, options)).handler)}/ag-ui`;
+async function pageOf(url: string): Promise<Page> {
+  const answer = await fetch(url.replace(/ag-ui$/, "chat/s1/messages?format=ag-ui"), {
+    headers: bearer("ann"),
+  });
+  return (await answer.json()) as Page;
 }
 
-let ids = 0;
-
-async function say(client: Client, content: string): Promise<AgUiEvent[]> {
-  ids += 1;
-  client.addMessage({ id: `m-${String(ids)}`, role: "user", content });
-  return run(client, {});
-}
-
-async function run(client: Client, input: object): Promise<AgUiEvent[]> {
-  const events: AgUiEvent[] = [];
-  ids += 1;
-  await client
-    .runAgent({ runId: `run-${String(ids)}`, ...input }, { onEvent: ({ event }) => void events.push(event) })
-    .catch((error: unknown) => {
-      // Clients differ in whether a run's own error rejects; the event tells either way.
-      if (events.at(-1)?.type !== "RUN_ERROR") throw error;
-    });
-  return events;
-}
-
-function interruptsOf(events: readonly AgUiEvent[]): readonly Interrupt[] {
-  const { outcome } = events.at(-1) as unknown as { outcome?: { interrupts?: readonly Interrupt[] } };
-  return outcome?.interrupts ?? [];
+/** What of a message is shown. */
+function shown({ role, content, toolCalls }: Client["messages"][number]): object {
+  return { role, content, toolCalls: toolCalls?.map(({ id }) => id) };
 }
 
 const removes = { text: ["Removing."], toolCalls: [{ name: "remove", args: { path: "/x" }, id: "call-1" }] };
 
-describe.each(versions)("%s", (_version, makeClient) => {
+const clients = hosts.flatMap((host) =>
+  agUiClients.map(([version, clientFor]) => ({ name: `${version} on ${host.name}`, host, clientFor })),
+);
+
+describe.each(clients)("$name", ({ host: { serve, whole }, clientFor }) => {
+  const base = async (script: Script, options: TestOptions = {}): Promise<string> =>
+    `${await serve((await handlerFor(script, options)).handler)}/ag-ui`;
+  /** A test of what no host has a part in: on one of them is enough. */
+  const testOnce: typeof test | (() => void) = whole ? test : () => undefined;
+  const makeClient = (url: string, threadId: string) => clientFor(url, threadId, bearer("ann"));
+
   test("chats in turns; text, reasoning and tools arrive", async () => {
     const url = await base([
       {
@@ -113,7 +81,7 @@ describe.each(versions)("%s", (_version, makeClient) => {
     ]);
   });
 
-  test("a cancelled interrupt is a rejection", async () => {
+  testOnce("a cancelled interrupt is a rejection", async () => {
     const url = await base([removes, "Kept."]);
     const client = makeClient(url, "s1");
     const [interrupt] = interruptsOf(await say(client, "Remove /x"));
@@ -122,14 +90,55 @@ describe.each(versions)("%s", (_version, makeClient) => {
     expect(client.messages.some(({ content }) => content === "removed /x")).toBe(false);
   });
 
-  test("a failed run ends with RUN_ERROR and fixed text", async () => {
+  testOnce("a page that is loaded anew has the same messages, and answers what waits", async () => {
+    const url = await base([
+      { reasoning: ["hm"], text: ["I add."], toolCalls: [{ name: "add", args: { a: 1, b: 2 }, id: "c1" }] },
+      { text: ["It is 3."] },
+      removes,
+      "Gone.",
+    ]);
+    const before = makeClient(url, "s1");
+    await say(before, "1 + 2?");
+    const asked = interruptsOf(await say(before, "Remove /x"));
+    const page = await pageOf(url);
+    expect(() => MessagesSnapshotEventSchema.parse({ type: "MESSAGES_SNAPSHOT", ...page })).not.toThrow();
+    expect(page.messages.map(shown)).toEqual(before.messages.map(shown));
+    expect(page.interrupts).toEqual(asked);
+
+    const after = makeClient(url, "s1");
+    after.setMessages(page.messages);
+    const [{ id: interruptId }] = page.interrupts as [{ id: string }];
+    const resume = [{ interruptId, status: "resolved", payload: { type: "approve" } }];
+    const events = await run(after, { resume });
+    // The page shows the call already.
+    expect(events.filter(({ type }) => type === "TOOL_CALL_START")).toEqual([]);
+    expect(after.messages.slice(-4).map(shown)).toEqual([
+      { role: "user", content: "Remove /x", toolCalls: undefined },
+      { role: "assistant", content: "Removing.", toolCalls: ["call-1"] },
+      { role: "tool", content: "removed /x", toolCalls: undefined },
+      { role: "assistant", content: "Gone.", toolCalls: undefined },
+    ]);
+    expect((await pageOf(url)).interrupts).toEqual([]);
+  });
+
+  testOnce("a tool call is shown under an id that an earlier turn has used", async () => {
+    const sum = { toolCalls: [{ name: "add", args: { a: 1, b: 2 }, id: "call-0" }] };
+    const client = makeClient(await base([sum, "3.", sum, "3 again."]), "s1");
+    await say(client, "1 + 2?");
+    const events = await say(client, "And again?");
+    expect(events.map(({ type }) => type)).toEqual(
+      expect.arrayContaining(["TOOL_CALL_START", "TOOL_CALL_ARGS", "TOOL_CALL_END", "TOOL_CALL_RESULT"]),
+    );
+  });
+
+  testOnce("a failed run ends with RUN_ERROR and fixed text", async () => {
     const url = await base([{ text: ["half"], error: new Error("key sk-123"), errorAfter: 1 }]);
     const events = await say(makeClient(url, "s1"), "Hi");
     expect(events.at(-1)).toMatchObject({ type: "RUN_ERROR" });
     expect(JSON.stringify(events)).not.toContain("sk-123");
   });
 
-  test("a run that is stopped elsewhere ends without an error", async () => {
+  testOnce("a run that is stopped elsewhere ends without an error", async () => {
     const hold = gate();
     const { chat, handler } = await handlerFor(async () => {
       await hold.opened;
@@ -144,7 +153,7 @@ describe.each(versions)("%s", (_version, makeClient) => {
     hold.open();
   });
 
-  test("CopilotKit's older form of interrupts, where the host asks for it", async () => {
+  testOnce("CopilotKit's older form of interrupts, where the host asks for it", async () => {
     const url = await base([removes, "Gone."], { agUi: { legacyInterrupts: true } });
     const client = makeClient(url, "s1");
     const events = await say(client, "Remove /x");
@@ -154,5 +163,16 @@ describe.each(versions)("%s", (_version, makeClient) => {
     const answer = JSON.stringify({ decisions: [{ type: "approve" }] });
     await run(older, { forwardedProps: { command: { resume: answer } } });
     expect(older.messages.at(-1)?.content).toBe("Gone.");
+  });
+
+  testOnce("what the agent writes for the user interface is custom events", async () => {
+    const events = await say(makeClient(`${await serve(dataHandler())}/ag-ui`, "s1"), "Hi");
+    const custom = events.filter(({ type }) => type === "CUSTOM").map(({ name, value }) => [name, value]);
+    expect(custom).toEqual([
+      ["progress", { percent: 10 }],
+      ["progress", { percent: 100 }],
+      ["note", ["你好", null]],
+    ]);
+    expect(events.at(-1)?.type).toBe("RUN_FINISHED");
   });
 });

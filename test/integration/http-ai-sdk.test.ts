@@ -1,85 +1,22 @@
-import { Chat as Chat3 } from "ai-sdk-react3";
-import { Chat as Chat4 } from "ai-sdk-react4";
-import {
-  DefaultChatTransport as Transport6,
-  lastAssistantMessageIsCompleteWithApprovalResponses as complete6,
-} from "ai6";
-import {
-  DefaultChatTransport as Transport7,
-  lastAssistantMessageIsCompleteWithApprovalResponses as complete7,
-} from "ai7";
 import { describe, expect, test } from "vitest";
-import { systemClock } from "../../src/index.js";
 import type { Script } from "../../src/testing/index.js";
-import { bearer, gate, handlerFor, post, serve, until, type TestOptions } from "../support/http-service.js";
-
-interface Part {
-  readonly type: string;
-  readonly text?: string;
-  readonly state?: string;
-  readonly toolCallId?: string;
-  readonly output?: unknown;
-  readonly errorText?: string;
-  readonly approval?: { readonly id: string };
-}
-interface Message {
-  readonly id: string;
-  readonly role: string;
-  readonly parts: readonly Part[];
-  readonly metadata?: unknown;
-}
-/** What both versions of the client have in common; their types differ in details that no test needs. */
-interface Client {
-  messages: Message[];
-  readonly status: string;
-  readonly error: Error | undefined;
-  sendMessage(message?: { text: string; messageId?: string }): Promise<void>;
-  regenerate(): Promise<void>;
-  resumeStream(): Promise<void>;
-  stop(): Promise<void>;
-  addToolApprovalResponse(response: { id: string; approved: boolean; reason?: string }): unknown;
-}
-
-type MakeClient = (api: string, id: string, messages?: Message[], auto?: boolean) => Client;
-
-const versions: [string, MakeClient][] = [
-  [
-    "ai 6",
-    (api, id, messages = [], auto = false) =>
-      new Chat3({
-        id,
-        messages: messages as never,
-        transport: new Transport6({ api, headers: bearer("ann") }),
-        ...(auto ? { sendAutomaticallyWhen: complete6 } : {}),
-      }),
-  ],
-  [
-    "ai 7",
-    (api, id, messages = [], auto = false) =>
-      new Chat4({
-        id,
-        messages: messages as never,
-        transport: new Transport7({ api, headers: bearer("ann") }),
-        ...(auto ? { sendAutomaticallyWhen: complete7 } : {}),
-      }),
-  ],
-];
-
-async function base(script: Script, options: TestOptions = {}): Promise<string> {
-  return serve((await handlerFor(script, options)).handler);
-}
-
-function textOf(message: Message | undefined): string {
-  return (message?.parts ?? []).map((part) => (part.type === "text" ? (part.text ?? "") : "")).join("|");
-}
-
-function toolOf(message: Message | undefined): Part | undefined {
-  return message?.parts.find((part) => part.type === "dynamic-tool");
-}
+import { aiSdkClients, textOf, toolOf, type Message } from "../support/ai-sdk-clients.js";
+import { dataHandler } from "../support/http-data.js";
+import { hosts } from "../support/http-hosts.js";
+import { bearer, gate, handlerFor, post, until, type TestOptions } from "../support/http-service.js";
 
 const removes = { toolCalls: [{ name: "remove", args: { path: "/x" }, id: "call-1" }] };
 
-describe.each(versions)("%s", (_version, makeClient) => {
+const clients = hosts.flatMap((host) =>
+  aiSdkClients.map(([version, makeClient]) => ({ name: `${version} on ${host.name}`, host, makeClient })),
+);
+
+describe.each(clients)("$name", ({ host: { serve, whole }, makeClient }) => {
+  const base = async (script: Script, options: TestOptions = {}): Promise<string> =>
+    serve((await handlerFor(script, options)).handler);
+  /** A test of what no host has a part in: on one of them is enough. */
+  const testOnce: typeof test | (() => void) = whole ? test : () => undefined;
+
   test("chats in turns; text, reasoning and tools arrive", async () => {
     const url = await base([
       {
@@ -111,7 +48,7 @@ describe.each(versions)("%s", (_version, makeClient) => {
 
   test("an approval that is given lets the tool run, in the same message", async () => {
     const url = await base([removes, "Gone."]);
-    const client = makeClient(`${url}/chat`, "s1", [], true);
+    const client = makeClient(`${url}/chat`, "s1", { auto: true });
     await client.sendMessage({ text: "Remove /x" });
     const asked = toolOf(client.messages[1]);
     expect(asked).toMatchObject({ state: "approval-requested", toolCallId: "call-1" });
@@ -122,9 +59,9 @@ describe.each(versions)("%s", (_version, makeClient) => {
     expect(toolOf(client.messages[1])).toMatchObject({ state: "output-available", output: "removed /x" });
   });
 
-  test("an approval that is refused shows as denied, and the agent goes on", async () => {
+  testOnce("an approval that is refused shows as denied, and the agent goes on", async () => {
     const url = await base([removes, "Kept."]);
-    const client = makeClient(`${url}/chat`, "s1", [], true);
+    const client = makeClient(`${url}/chat`, "s1", { auto: true });
     await client.sendMessage({ text: "Remove /x" });
     const { approval } = toolOf(client.messages[1])!;
     await client.addToolApprovalResponse({ id: approval!.id, approved: false, reason: "no" });
@@ -133,7 +70,7 @@ describe.each(versions)("%s", (_version, makeClient) => {
     expect(toolOf(client.messages[1])).toMatchObject({ state: "output-denied" });
   });
 
-  test("two actions asked about at once are answered together", async () => {
+  testOnce("two actions asked about at once are answered together", async () => {
     const url = await base([
       {
         toolCalls: [
@@ -144,7 +81,7 @@ describe.each(versions)("%s", (_version, makeClient) => {
       { toolCalls: [{ name: "remove", args: { path: "/c" }, id: "c" }] },
       "Done.",
     ]);
-    const client = makeClient(`${url}/chat`, "s1", [], true);
+    const client = makeClient(`${url}/chat`, "s1", { auto: true });
     await client.sendMessage({ text: "Remove both" });
     const tools = client.messages[1]!.parts.filter(({ type }) => type === "dynamic-tool");
     expect(tools.map(({ state }) => state)).toEqual(["approval-requested", "approval-requested"]);
@@ -164,7 +101,7 @@ describe.each(versions)("%s", (_version, makeClient) => {
     expect(states()[2]).toBe("c output-available");
   });
 
-  test("a failed run is an error with fixed text", async () => {
+  testOnce("a failed run is an error with fixed text", async () => {
     const url = await base([{ text: ["half"], error: new Error("key sk-123 at 10.0.0.1"), errorAfter: 1 }]);
     const client = makeClient(`${url}/chat`, "s1");
     await client.sendMessage({ text: "Hi" });
@@ -211,7 +148,7 @@ describe.each(versions)("%s", (_version, makeClient) => {
     const loaded = await fetch(`${url}/chat/s1/messages?format=ai-sdk`, { headers: bearer("ann") });
     const { messages } = (await loaded.json()) as { messages: Message[] };
     expect(messages.map(({ role }) => role)).toEqual(["user", "assistant"]);
-    const after = makeClient(`${url}/chat`, "s1", messages);
+    const after = makeClient(`${url}/chat`, "s1", { messages });
     const resumed = after.resumeStream();
     hold.open();
     await resumed;
@@ -221,7 +158,7 @@ describe.each(versions)("%s", (_version, makeClient) => {
     expect(after.messages[1]?.parts.filter(({ type }) => type === "dynamic-tool")).toHaveLength(1);
   });
 
-  test("a reload after an approval goes on with the whole message", async () => {
+  testOnce("a reload after an approval goes on with the whole message", async () => {
     const hold = gate();
     const script: Script = async (_messages, { index }) => {
       if (index === 0) return { text: ["Removing. "], ...removes };
@@ -230,14 +167,14 @@ describe.each(versions)("%s", (_version, makeClient) => {
     };
     const { chat, handler } = await handlerFor(script);
     const url = await serve(handler);
-    const before = makeClient(`${url}/chat`, "s1", [], true);
+    const before = makeClient(`${url}/chat`, "s1", { auto: true });
     await before.sendMessage({ text: "Remove /x" });
     await before.addToolApprovalResponse({ id: toolOf(before.messages[1])!.approval!.id, approved: true });
     await until(() => toolOf(before.messages[1])?.state === "output-available");
     await before.stop();
     const loaded = await fetch(`${url}/chat/s1/messages?format=ai-sdk`, { headers: bearer("ann") });
     const { messages } = (await loaded.json()) as { messages: Message[] };
-    const after = makeClient(`${url}/chat`, "s1", messages);
+    const after = makeClient(`${url}/chat`, "s1", { messages });
     const resumed = after.resumeStream();
     hold.open();
     await resumed;
@@ -250,55 +187,69 @@ describe.each(versions)("%s", (_version, makeClient) => {
     expect((await chat.getRun({ sessionId: "s1", userId: "ann" }))?.status).toBe("completed");
   });
 
-  test("a question that waits survives a reload and can be answered from the history", async () => {
+  testOnce("a question that waits survives a reload and can be answered from the history", async () => {
     const url = await base([removes, "Gone."]);
     await makeClient(`${url}/chat`, "s1").sendMessage({ text: "Remove /x" });
     const loaded = await fetch(`${url}/chat/s1/messages?format=ai-sdk`, { headers: bearer("ann") });
     const { messages } = (await loaded.json()) as { messages: Message[] };
-    const client = makeClient(`${url}/chat`, "s1", messages, true);
+    const client = makeClient(`${url}/chat`, "s1", { messages, auto: true });
     expect(toolOf(client.messages[1])).toMatchObject({ state: "approval-requested" });
     await client.addToolApprovalResponse({ id: toolOf(client.messages[1])!.approval!.id, approved: true });
     await until(() => client.status === "ready" && textOf(client.messages[1]).includes("Gone."));
     expect(client.messages).toHaveLength(2);
   });
 
-  test("there is nothing to resume in a new chat, nor in one that has ended", async () => {
-    const aMinuteLater = { ...systemClock, now: () => Date.now() + 60_000 };
-    const url = await base(["Hi."], { clock: aMinuteLater });
+  testOnce("there is nothing to resume in a new chat", async () => {
+    const url = await base(["Hi."]);
     const client = makeClient(`${url}/chat`, "s1");
     await client.resumeStream();
     expect(client.status).toBe("ready");
-    await client.sendMessage({ text: "Hi" });
-    await client.resumeStream();
-    expect(client.messages).toHaveLength(2);
+    expect(client.messages).toEqual([]);
     const answer = await fetch(`${url}/chat/s1/stream`, { headers: bearer("ann") });
     expect(answer.status).toBe(204);
   });
 
-  test("regenerate gives the answer again, an edited message takes the place of the old one", async () => {
-    const seen: string[][] = [];
-    const script: Script = (messages, { index }) => {
-      seen.push(messages.map((message) => message.text));
-      return `answer ${String(index)}`;
-    };
-    const url = await base(script);
-    const client = makeClient(`${url}/chat`, "s1");
-    await client.sendMessage({ text: "one" });
-    await client.regenerate();
-    expect(client.error).toBeUndefined();
-    expect(seen[1]).toEqual(["one"]);
-    expect(textOf(client.messages[1])).toContain("answer 1");
-    await client.sendMessage({ text: "two", messageId: client.messages[0]!.id });
-    expect(client.error).toBeUndefined();
-    expect(seen[2]).toEqual(["two"]);
-    expect(client.messages).toHaveLength(2);
-  });
+  testOnce(
+    "regenerate gives the answer again, an edited message takes the place of the old one",
+    async () => {
+      const seen: string[][] = [];
+      const script: Script = (messages, { index }) => {
+        seen.push(messages.map((message) => message.text));
+        return `answer ${String(index)}`;
+      };
+      const url = await base(script);
+      const client = makeClient(`${url}/chat`, "s1");
+      await client.sendMessage({ text: "one" });
+      await client.regenerate();
+      expect(client.error).toBeUndefined();
+      expect(seen[1]).toEqual(["one"]);
+      expect(textOf(client.messages[1])).toContain("answer 1");
+      await client.sendMessage({ text: "two", messageId: client.messages[0]!.id });
+      expect(client.error).toBeUndefined();
+      expect(seen[2]).toEqual(["two"]);
+      expect(client.messages).toHaveLength(2);
+    },
+  );
 
-  test("a refusal before the stream is the client's error", async () => {
+  testOnce("a refusal before the stream is the client's error", async () => {
     const url = await base([removes]);
     await post(`${url}/chat`, { session_id: "s1", message: "x", stream: false }, "ann");
     const client = makeClient(`${url}/chat`, "s1");
     await client.sendMessage({ text: "again" });
     expect(client.error?.message).toContain("INTERRUPT_PENDING");
   });
+
+  testOnce(
+    "what the agent writes for the user interface is parts, of which equal ids replace each other",
+    async () => {
+      const client = makeClient(`${await serve(dataHandler())}/chat`, "s1");
+      await client.sendMessage({ text: "Hi" });
+      expect(client.error).toBeUndefined();
+      expect(client.messages[1]?.parts).toMatchObject([
+        { type: "data-progress", id: "p", data: { percent: 100 } },
+        { type: "data-note", data: ["你好", null] },
+        { type: "text", text: "Done." },
+      ]);
+    },
+  );
 });

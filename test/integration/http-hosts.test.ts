@@ -1,11 +1,16 @@
-import { createRequire } from "node:module";
+import type { ServerResponse } from "node:http";
 import { connect } from "node:net";
+import { setImmediate as turn } from "node:timers/promises";
 import compression from "compression";
 import express5 from "express";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { nodeRequestOf, toExpress, type NodeRequest } from "../../src/express.js";
+import { createHttpHandler } from "../../src/http/index.js";
 import { getOrCreate, toNextHandlers } from "../../src/next.js";
+import { agents, customChat } from "../support/chat.js";
+import { express4 } from "../support/http-hosts.js";
 import {
+  authenticate,
   bearer,
   gate,
   handlerFor,
@@ -16,9 +21,6 @@ import {
   until,
   type TestUser,
 } from "../support/http-service.js";
-
-// Version 4 has no types beside those of 5; what is used here is the same in both.
-const express4 = createRequire(import.meta.url)("express4") as typeof express5;
 
 async function say(url: string): Promise<string> {
   const answer = await post(`${url}/chat`, { session_id: "s1", message: "Hi" }, "ann");
@@ -119,6 +121,87 @@ describe.each([
 });
 
 describe("node:http", () => {
+  test.each(["before", "after"])(
+    "%s a body parser, authenticate may read a copy of the body",
+    async (where) => {
+      const { handler } = await handlerFor(["Hello"], {
+        authenticate: async (request) =>
+          (await request.clone().text()).includes("Hi") ? { userId: "ann", admin: false } : null,
+      });
+      const app = express5();
+      if (where === "after") app.use(express5.json());
+      app.use(toExpress(handler));
+      const url = `${await listen(app)}/agent_backend`;
+      expect(await say(url)).toBe("Hello");
+      expect((await post(`${url}/chat`, { session_id: "s1", message: "Hey" }, "ann")).status).toBe(401);
+    },
+  );
+
+  test("a body that authenticate used up is the host's mistake, one that the routes have read is gone", async () => {
+    const errors: unknown[] = [];
+    const { handler } = await handlerFor(["Hello"], {
+      authenticate: async (request) => {
+        if (request.headers.get("x-greedy") !== null) await request.json();
+        return { userId: "ann", admin: false };
+      },
+      context: async (request) => {
+        expect(request.bodyUsed).toBe(true);
+        await expect(request.text()).rejects.toThrow("Body is unusable");
+      },
+      onError: (error) => errors.push(error),
+    });
+    const url = await serve(handler);
+    const ask = async (headers: Record<string, string>): Promise<number> => {
+      const answer = await fetch(`${url}/chat`, {
+        method: "POST",
+        headers: { "content-type": "application/json", ...headers },
+        body: JSON.stringify({ session_id: "s1", message: "Hi", stream: false }),
+      });
+      return answer.status;
+    };
+    expect(await ask({})).toBe(200);
+    expect(await ask({ "x-greedy": "yes" })).toBe(500);
+    expect(String(errors)).toContain("has been read before");
+  });
+
+  test("a handler around ours goes by way of Request and Response", async () => {
+    const { handler } = await handlerFor(["Hello"]);
+    const seen: string[] = [];
+    const around = Object.assign(
+      async (request: Request) => {
+        const response = await handler(request);
+        seen.push(response.headers.get("content-type") ?? "");
+        return response;
+      },
+      { basePath: handler.basePath },
+    );
+    const app = express5();
+    app.use(toExpress(around));
+    expect(await say(`${await listen(app)}/agent_backend`)).toBe("Hello");
+    expect(seen).toEqual(["text/event-stream; charset=utf-8"]);
+  });
+
+  test("the signal of a request that has gone is aborted, and its half-sent body harms nobody", async () => {
+    let signal: AbortSignal | undefined;
+    const { handler } = await handlerFor(["Hello"], {
+      authenticate: (request) => {
+        signal = request.signal;
+        return { userId: "ann", admin: false };
+      },
+    });
+    const url = await serve(handler);
+    const { port, pathname } = new URL(url);
+    const socket = connect(Number(port), "127.0.0.1");
+    socket.write(
+      `POST ${pathname}/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"se`,
+    );
+    await until(() => signal !== undefined);
+    expect(signal?.aborted).toBe(false);
+    socket.destroy();
+    await until(() => signal?.aborted === true);
+    expect(await say(url)).toBe("Hello");
+  });
+
   test("a client that disconnects detaches: the run goes on, and nothing is left reading it", async () => {
     const hold = gate();
     const { chat, handler } = await handlerFor(async () => {
@@ -163,8 +246,55 @@ describe("node:http", () => {
     socket.on("data", (part: string) => (text += part));
     socket.resume();
     await new Promise((resolve) => socket.on("close", resolve));
-    expect(text).toContain(`"delta":"3999 `);
+    expect(text).toContain("3999 xxx");
     expect(text).toContain("[DONE]");
+  });
+
+  test("a reader at 1 KB/s: its run ends on time, its buffers stay small, and nobody else feels it", async () => {
+    const words = Array.from({ length: 2_000 }, (_, index) => `${String(index)} ${"x".repeat(4_000)}`);
+    const { chat } = customChat(
+      agents(async function* () {
+        yield { type: "text-start", id: "1" };
+        for (const delta of words) {
+          yield { type: "text-delta", id: "1", delta };
+          await turn();
+        }
+        yield { type: "text-end", id: "1" };
+      }),
+    );
+    const handler = createHttpHandler(chat, { authenticate, heartbeatMs: 0 });
+    const serving = toExpress(handler);
+    const answers: ServerResponse[] = [];
+    const origin = await listen((req, res) => {
+      answers.push(res);
+      void serving(req, res);
+    });
+    const body = JSON.stringify({ session_id: "slow", message: "Hi" });
+    const socket = connect(Number(new URL(origin).port), "127.0.0.1");
+    socket.pause();
+    socket.write(
+      `POST /agent_backend/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ann\r\ncontent-type: application/json\r\ncontent-length: ${String(body.length)}\r\n\r\n${body}`,
+    );
+    const read: Buffer[] = [];
+    let buffered = 0;
+    const pace = setInterval(() => {
+      const piece = socket.read(100) as Buffer | null;
+      if (piece !== null) read.push(piece);
+      buffered = Math.max(buffered, answers[0]?.writableLength ?? 0);
+    }, 100);
+    onTestFinished(() => {
+      clearInterval(pace);
+      socket.destroy();
+    });
+    const slow = { sessionId: "slow", userId: "ann" };
+    await until(async () => (await chat.getRun(slow))?.status === "completed" && read.length >= 20);
+    // Nearly all of it is still to be read, and others get theirs whole.
+    expect(await say(`${origin}/agent_backend`)).toBe(words.join(""));
+    expect(read.length).toBeLessThan(1_000);
+    expect(Buffer.concat(read).toString()).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(answers[0]?.writableEnded).toBe(false);
+    expect(buffered).toBeGreaterThan(0);
+    expect(buffered).toBeLessThan(1_000_000);
   });
 
   test.each([

@@ -88,7 +88,7 @@ describe("who may do what", () => {
     ["GET", "/chat/s1/stream", undefined, 401, 204, 200, 204],
     ["GET", "/chat/s1/stream?format=events", undefined, 401, 404, 200, 404],
     ["GET", "/chat/s1/messages", undefined, 401, 404, 200, 404],
-    ["POST", "/chat/s1/resume", { answers: { x: 1 } }, 401, 409, 409, 409],
+    ["POST", "/chat/s1/resume", { answers: { x: 1 } }, 401, 404, 409, 404],
     ["POST", "/chat/s1/stop", {}, 401, 404, 200, 404],
     ["GET", "/sessions", undefined, 401, 200, 200, 200],
     [
@@ -465,7 +465,7 @@ describe("the OpenAPI document", () => {
     const root = { user: "root" };
     await documented(await say(handler, "root", "s1"), "post", "/chat");
     await documented(await say(handler, "root", "s1"), "post", "/chat");
-    for (const format of ["neutral", "ai-sdk"]) {
+    for (const format of ["neutral", "ai-sdk", "ag-ui"]) {
       const page = await ask(handler, `/chat/s1/messages?format=${format}`, root);
       await documented(page, "get", "/chat/{id}/messages");
     }

@@ -61,7 +61,7 @@ describe("LangGraph agents over one shared graph", () => {
       expect(new Set(all).size).toBe(sessions * 5);
       expect(chat.manager.getStats().totalAgents).toBeLessThanOrEqual(maxAgents);
     },
-    240_000,
+    900_000,
   );
 
   test("50 sessions whose ids are the same for several users share nothing", async () => {

@@ -10,7 +10,7 @@ declare module "vitest" {
   export interface ProvidedContext {
     /** Has the unpacked tarball, its dependencies and its required peers; no optional peer. */
     bareProject: string;
-    /** As {@link bareProject}, with `langchain` and the test runners beside it. */
+    /** As {@link bareProject}, with `langchain`, what README.md's server needs, and the test runners beside it. */
     hostProject: string;
   }
 }
@@ -31,7 +31,14 @@ export default function setup(project: TestProject): () => void {
   project.provide("bareProject", install(join(scratch, "bare"), tarball, needed));
   project.provide(
     "hostProject",
-    install(join(scratch, "host"), tarball, [...needed, "langchain", "vitest", "jest"]),
+    install(join(scratch, "host"), tarball, [
+      ...needed,
+      "langchain",
+      "@langchain/openai",
+      "express",
+      "vitest",
+      "jest",
+    ]),
   );
   return () => {
     rmSync(scratch, { recursive: true, force: true });

@@ -2,8 +2,8 @@ import { AIMessage, type BaseMessage, ChatMessage, HumanMessage } from "@langcha
 import { emptyCheckpoint, uuid6 } from "@langchain/langgraph-checkpoint";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { MemoryConversationSaver } from "../../src/store/memory/conversation-saver.js";
-import { RUN_KEY } from "../../src/store/store.js";
+import { type ForkingSaver, RUN_KEY } from "../../src/store/store.js";
+import { type Home, type HousedSaver, homes, houseSaver } from "../support/conversation-savers.js";
 
 /*
  * A conversation edited at random, as LangGraph would: the list is read, changed and put. Beside it a model
@@ -30,7 +30,9 @@ type Step =
       readonly reread: boolean;
       readonly edits: readonly Edit[];
     }
-  | { readonly type: "restore"; readonly back: number };
+  | { readonly type: "restore"; readonly back: number }
+  /** The process ends, and another one goes on. */
+  | { readonly type: "restart" };
 
 const kind = fc.constantFrom<Said["kind"]>("human", "ai", "ai", "chat");
 const edit: fc.Arbitrary<Edit> = fc.oneof(
@@ -65,6 +67,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ type: fc.constant("restore" as const), back: fc.integer({ min: 1, max: 6 }) }),
   },
+  { weight: 1, arbitrary: fc.constant({ type: "restart" as const }) },
 );
 
 function build({ id, kind: type, content }: Said): BaseMessage {
@@ -82,7 +85,8 @@ function read(messages: readonly BaseMessage[]): Said[] {
 }
 
 class Conversation {
-  private readonly saver: MemoryConversationSaver;
+  private readonly housed: HousedSaver;
+  private saver: ForkingSaver;
   private readonly lease = { threadId: "t", epoch: 1, owner: "me" };
   private count = 0;
   private checkpointId: string | undefined;
@@ -92,15 +96,18 @@ class Conversation {
   private forks: { turnId: string; before: Said[]; checkpointId: string | undefined }[] = [];
 
   constructor(
+    private readonly home: Home,
     liveBytes: number,
     private readonly forkableRuns: number,
   ) {
-    this.saver = new MemoryConversationSaver({ liveBytes, forkableRuns });
+    this.housed = houseSaver(home, { liveBytes, forkableRuns });
+    this.saver = this.housed.saver;
   }
 
   async take(step: Step): Promise<void> {
     if (step.type === "restore") await this.restore(step.back);
-    else await this.put(step);
+    else if (step.type === "put") await this.put(step);
+    else this.saver = this.housed.restart();
     expect(read(await this.fetch())).toEqual(this.list);
     const present = new Set(this.list.map(({ id }) => id));
     expect(await this.saver.forkPoints("t")).toEqual(
@@ -118,10 +125,11 @@ class Conversation {
     const [first] = this.forks;
     if (first?.checkpointId !== undefined || first === undefined) return;
     await this.saver.restore(this.lease, first.turnId);
-    expect(this.saver.bytes("t")).toBeLessThan(500);
+    expect(this.housed.bytes("t")).toBeLessThan(500);
+    if (this.home !== "memory") return;
     const { pool } = (
-      this.saver as unknown as { threads: Map<string, { pool: Map<string, unknown> }> }
-    ).threads.get("t")!;
+      this.saver as unknown as { source: { peek(id: string): { pool: Map<string, unknown> } } }
+    ).source.peek("t");
     expect([...pool.keys()]).toEqual([]);
   }
 
@@ -196,16 +204,17 @@ describe("a conversation edited at random", () => {
   it("is what a plain copy of every list would be", async () => {
     await fc.assert(
       fc.asyncProperty(
+        fc.constantFrom(...homes),
         fc.constantFrom(0, 5_000, 10_000_000),
         fc.nat(4),
         fc.array(step, { minLength: 1, maxLength: 25 }),
-        async (liveBytes, forkableRuns, steps) => {
-          const conversation = new Conversation(liveBytes, forkableRuns);
+        async (home, liveBytes, forkableRuns, steps) => {
+          const conversation = new Conversation(home, liveBytes, forkableRuns);
           for (const one of steps) await conversation.take(one);
           await conversation.finish();
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 250 },
     );
-  });
+  }, 240_000);
 });

@@ -4,11 +4,12 @@ import { handlerFor, bearer } from "../support/http-service.js";
 
 /*
  * Whatever a client sends: an answer comes, it is no 5xx but the ones that are meant, and it holds no stack and no word
- * of a provider.
+ * of a provider. Nearly all of this is refused at the door; what comes behind it has http-fuzz-sequences.test.ts, and
+ * both together are 10,000 requests.
  */
 
 const SECRET = "sk-provider-secret at 10.1.2.3";
-const RUNS = Number(process.env["HTTP_FUZZ_RUNS"] ?? 300);
+const RUNS = Number(process.env["HTTP_FUZZ_RUNS"] ?? 7_600);
 
 const id = fc.oneof(
   fc.constantFrom(
@@ -181,4 +182,4 @@ test("every request gets an answer that is no fault and tells nothing", async ()
     { numRuns: RUNS },
   );
   expect((await chat.getHealth()).ready).toBe(true);
-}, 120_000);
+}, 240_000);

@@ -12,7 +12,9 @@
  *                                              adas-token"; `{jwt}` in it is a token for "ada"
  *   <!-- on a page -->                         run as in a page of a host that knows the user: addresses without an
  *                                              origin lead to a handler there
- * A module that waits for SIGTERM is told so when it has run.
+ *   <!-- streams break -->                     the page's first two streams end before the first word
+ * A module that waits for SIGTERM is told so when it has run. One that reads DATABASE_URL or REDIS_URL is run against an
+ * engine with nothing in it, and a PGlite of its own directory gets one that goes with the test.
  */
 import {
   existsSync,
@@ -44,8 +46,13 @@ export interface Snippet {
   readonly asked: readonly SnippetRequest[];
   readonly header: readonly [name: string, value: string];
   readonly onPage: boolean;
+  readonly streamsBreak: boolean;
   readonly isTsx: boolean;
+  /** The variables of the engines that it connects to. */
+  readonly engines: readonly EngineVariable[];
 }
+
+export type EngineVariable = "DATABASE_URL" | "REDIS_URL";
 
 export interface SnippetRequest {
   readonly method: string;
@@ -82,7 +89,9 @@ export function snippetsOf({ path, text }: Page): Snippet[] {
       })),
       header: [header, value],
       onPage: comments.includes("<!-- on a page -->"),
+      streamsBreak: comments.includes("<!-- streams break -->"),
       isTsx: language === "tsx",
+      engines: (["DATABASE_URL", "REDIS_URL"] as const).filter((variable) => code.includes(variable)),
     };
   });
 }
@@ -95,11 +104,10 @@ function entries(): Map<string, string> {
   const names = Object.keys(exports).filter((name) => !name.endsWith(".json"));
   return new Map(
     names.map((name) => {
-      const folder = join(root, "src", name, "index.ts");
-      return [
-        `agent-sessions${name.slice(1)}`,
-        existsSync(folder) ? folder : join(root, "src", `${name}.ts`),
-      ];
+      const places = [`${name}/index.ts`, `store/${name}/index.ts`, `${name}.ts`];
+      const source = places.map((place) => join(root, "src", place)).find((path) => existsSync(path));
+      if (source === undefined) throw new Error(`No source of the entry "${name}"`);
+      return [`agent-sessions${name.slice(1)}`, source];
     }),
   );
 }
@@ -172,6 +180,7 @@ export class SnippetFolder {
         if (source === undefined) throw new Error(`The package has no entry "${name}"`);
         return `${before}${JSON.stringify(source)}`;
       })
+      .replace(/(\bdirectory: ")\.\//g, (_, before: string) => `${before}${this.#folder}/`)
       // The system chooses the port: that of the guide may be taken.
       .replace(/(\.listen\(|\bport: )\d+/g, "$10");
     return this.#write("src", snippet.name, code);

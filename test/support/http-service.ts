@@ -62,10 +62,15 @@ export async function handlerFor(
   return { chat, handler };
 }
 
+/** How many may knock before one is let in: clients of the same process all do so before the server's first turn. */
+export const BACKLOG = 4_096;
+
 /** Listens on a free port until the test is over; gives the origin. */
 export async function listen(listener: RequestListener): Promise<string> {
   const server: Server = createServer(listener);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) =>
+    server.listen({ port: 0, host: "127.0.0.1", backlog: BACKLOG }, resolve),
+  );
   onTestFinished(async () => {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll } from "vitest";
 
 /** What a closing process or server may still need. */
-const GRACE_MS = 2_000;
+const GRACE_MS = 20_000;
 const SOURCE = /[\\/]src[\\/]/;
 
 interface LiveTimer {

@@ -13,6 +13,7 @@ export interface ModelRun {
   readonly affinity: string | undefined;
   status: string;
   attempt: number;
+  releases: number;
   reason: CancelReason | undefined;
   interrupts: readonly string[];
   undoCount: number;
@@ -93,6 +94,7 @@ export class LedgerModel {
       affinity: given.affinity,
       status: "queued",
       attempt: 0,
+      releases: 0,
       reason: undefined,
       interrupts: [],
       undoCount: 0,
@@ -118,7 +120,8 @@ export class LedgerModel {
       const run = expired?.running;
       if (expired === undefined || run === undefined) break;
       const mine = run.affinity === undefined || run.affinity === processId;
-      if (!expired.tombstone && mine && run.attempt < maxAttempts) return this.#grant(expired, run, leaseMs);
+      if (!expired.tombstone && mine && run.attempt - run.releases < maxAttempts)
+        return this.#grant(expired, run, leaseMs);
       expired.running = undefined;
       expired.lease = undefined;
       run.status = run.reason === undefined ? "failed" : "cancelled";
@@ -137,7 +140,7 @@ export class LedgerModel {
       const run = session?.queue[0];
       if (session === undefined || run === undefined) return undefined;
       session.queue.shift();
-      if (run.attempt < maxAttempts) {
+      if (run.attempt - run.releases < maxAttempts) {
         session.running = run;
         run.undoCount = session.undo.length;
         this.#waiting.set(session.user, ++this.#turns);
@@ -173,6 +176,7 @@ export class LedgerModel {
     if (session === undefined || run === undefined || session.lease !== claim.number) return "LEASE_LOST";
     session.running = undefined;
     session.lease = undefined;
+    run.releases++;
     run.status = run.reason === undefined ? "queued" : "cancelled";
     if (run.reason === undefined) session.queue.unshift(run);
     this.#settle();

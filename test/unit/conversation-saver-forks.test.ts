@@ -10,12 +10,13 @@ import {
   interrupt,
   messagesDeltaReducer,
 } from "@langchain/langgraph";
-import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
+import { uuid6, type BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
 import { type AgentMiddleware, createAgent, tool } from "langchain";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { MemoryConversationSaver } from "../../src/store/memory/conversation-saver.js";
+import { MemoryConversationSaver } from "../../src/store/conversation/memory-saver.js";
 import { RUN_KEY } from "../../src/store/store.js";
+import { homes, houseSaver } from "../support/conversation-savers.js";
 import { ReplyingModel, approvals, seen, summaries } from "../support/saver-model.js";
 
 const lease = { threadId: "thread", epoch: 1, owner: "me" };
@@ -163,20 +164,23 @@ const TURNS = 12;
 describe.each(Object.entries(kinds))("restoring with %s", (_name, kind) => {
   describe.each(["sync", "async", "exit"])("and durability %s", (durability) => {
     it.each([
-      ["forks", 64_000_000],
-      ["forks", 0],
-      ["all", 64_000_000],
+      ["forks", "memory", 64_000_000],
+      ["forks", "memory", 0],
+      ["all", "memory", 64_000_000],
+      ["forks", "records", 64_000_000],
+      ["forks", "records, uncached", 0],
     ] as const)(
-      "goes back to any kept turn and on from there (%s, %s bytes alive)",
-      async (history, liveBytes) => {
-        const saver = new MemoryConversationSaver({ history, liveBytes, forkableRuns: TURNS });
+      "goes back to any kept turn and on from there (%s in %s, %s bytes alive)",
+      async (history, home, liveBytes) => {
+        const housed = houseSaver(home, { history, liveBytes, forkableRuns: TURNS });
+        const { saver } = housed;
         const states: unknown[] = [];
         for (let turn = 0; turn < TURNS; turn += 1) {
           states.push(await look(kind, saver));
           await take(kind, saver, turn, durability);
         }
         const end = await look(kind, saver);
-        const bytes = saver.bytes("thread");
+        const bytes = housed.bytes("thread");
         // Backwards in jumps, each time playing the turns again up to the end.
         for (const target of [11, 8, 5, 5, 0]) {
           await expect(saver.restore(lease, `turn-${String(target)}`)).resolves.toBe(true);
@@ -188,30 +192,33 @@ describe.each(Object.entries(kinds))("restoring with %s", (_name, kind) => {
           expect(await look(kind, saver)).toEqual(end);
         }
         // What was undone has left nothing behind.
-        expect(saver.bytes("thread")).toBeGreaterThan(bytes * 0.9);
-        expect(saver.bytes("thread")).toBeLessThan(bytes * 1.1);
+        expect(housed.bytes("thread")).toBeGreaterThan(bytes * 0.9);
+        expect(housed.bytes("thread")).toBeLessThan(bytes * 1.1);
         await saver.restore(lease, "turn-0");
-        expect(saver.bytes("thread")).toBeLessThan(500);
+        expect(housed.bytes("thread")).toBeLessThan(500);
         expect(await saver.getTuple({ configurable: { thread_id: "thread" } })).toBeUndefined();
       },
     );
 
-    it("names the messages that each turn added and that are still there", async () => {
-      const saver = new MemoryConversationSaver({ forkableRuns: TURNS });
-      const added: string[][] = [];
-      for (let turn = 0; turn < TURNS; turn += 1) {
-        const before = new Set(await ids(kind, saver));
-        await take(kind, saver, turn, durability);
-        added.push((await ids(kind, saver)).filter((id) => !before.has(id)));
-      }
-      const present = new Set(await ids(kind, saver));
-      expect(await saver.forkPoints("thread")).toEqual(
-        added.map((turnIds, turn) => ({
-          turnId: `turn-${String(turn)}`,
-          messageIds: turnIds.filter((id) => present.has(id)),
-        })),
-      );
-    });
+    it.each(homes)(
+      "names the messages that each turn added and that are still there, in %s",
+      async (home) => {
+        const { saver } = houseSaver(home, { forkableRuns: TURNS });
+        const added: string[][] = [];
+        for (let turn = 0; turn < TURNS; turn += 1) {
+          const before = new Set(await ids(kind, saver));
+          await take(kind, saver, turn, durability);
+          added.push((await ids(kind, saver)).filter((id) => !before.has(id)));
+        }
+        const present = new Set(await ids(kind, saver));
+        expect(await saver.forkPoints("thread")).toEqual(
+          added.map((turnIds, turn) => ({
+            turnId: `turn-${String(turn)}`,
+            messageIds: turnIds.filter((id) => present.has(id)),
+          })),
+        );
+      },
+    );
   });
 });
 
@@ -238,6 +245,24 @@ describe("fork points", () => {
     await saver.restore(lease, "turn-2");
     expect((await saver.forkPoints("thread")).map(({ turnId }) => turnId)).toEqual(["turn-0", "turn-1"]);
     await expect(saver.restore(lease, "turn-3")).resolves.toBe(false);
+  });
+
+  it.each(homes)("are not made by a turn that stored no checkpoint: %s", async (home) => {
+    const housed = houseSaver(home);
+    const { saver } = housed;
+    await take(plain, saver, 0, "sync");
+    const head = await saver.getTuple({ configurable: { thread_id: "thread", checkpoint_ns: "" } });
+    const { configurable } = configOf(1, "sync");
+    const checkpoint_id = uuid6(Number.MAX_SAFE_INTEGER);
+    const write = { configurable: { ...configurable, checkpoint_ns: "", checkpoint_id } };
+    await saver.putWrites(write, [["messages", [new HumanMessage("early")]]], "task");
+    const later = housed.restart();
+    expect((await later.forkPoints("thread")).map(({ turnId }) => turnId)).toEqual(["turn-0"]);
+    await take(plain, later, 1, "sync");
+    expect((await later.forkPoints("thread")).map(({ turnId }) => turnId)).toEqual(["turn-0", "turn-1"]);
+    expect(await later.restore(lease, "turn-1")).toBe(true);
+    const back = await later.getTuple({ configurable: { thread_id: "thread", checkpoint_ns: "" } });
+    expect(back?.checkpoint).toEqual(head?.checkpoint);
   });
 
   it("are not made by writes without a turn", async () => {

@@ -23,8 +23,9 @@ import { type BaseCheckpointSaver, MemorySaver } from "@langchain/langgraph-chec
 import { createAgent, createMiddleware, tool } from "langchain";
 import { beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { MemoryConversationSaver } from "../../src/store/memory/conversation-saver.js";
+import { MemoryConversationSaver } from "../../src/store/conversation/memory-saver.js";
 import { RUN_KEY } from "../../src/store/store.js";
+import { houseSaver } from "../support/conversation-savers.js";
 import { ReplyingModel, type Reply, approvals, seen, summaries } from "../support/saver-model.js";
 
 type Durability = "sync" | "async" | "exit";
@@ -406,6 +407,9 @@ describe.each(Object.entries(scenarios))("%s", (_name, scenario) => {
     "a cache too small": () => new MemoryConversationSaver({ liveBytes: 5_000 }),
     "no fork points": () => new MemoryConversationSaver({ forkableRuns: 0 }),
     "all history": () => new MemoryConversationSaver({ history: "all" }),
+    "an engine": () => houseSaver("records").saver,
+    "an engine and no cache": () => houseSaver("records, uncached").saver,
+    "an engine that keeps all history": () => houseSaver("records, uncached", { history: "all" }).saver,
   };
   describe.each(["sync", "async", "exit"] as const)("with durability %s", (durability) => {
     let expected: unknown[] = [];

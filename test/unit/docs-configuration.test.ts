@@ -11,6 +11,13 @@ import {
   type ChatService,
 } from "../../src/index.js";
 import { createLangGraphFactory, langGraphDefaults } from "../../src/langgraph/index.js";
+import { postgresStore, postgresStoreDefaults } from "../../src/store/postgres/index.js";
+import {
+  redisEventLog,
+  redisEventLogDefaults,
+  redisStore,
+  redisStoreDefaults,
+} from "../../src/store/redis/index.js";
 
 const text = readFileSync(new URL("../../docs/configuration.md", import.meta.url), "utf8");
 
@@ -45,6 +52,20 @@ function asText(values: Record<string, unknown>, names: readonly string[]): Reco
   );
 }
 
+describe("docs/operations.md", () => {
+  test("says how long events wait for company", () => {
+    const operations = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
+    const no = () => undefined;
+    const pool = { query: no, connect: no, on: no, end: no };
+    const client = { call: no, duplicate: no, options: {} };
+    const { batch: postgres } = postgresStore(pool as never).events;
+    const { batch: redis } = redisStore(client as never).events;
+    expect(operations).toContain(`up to ${String(postgres?.events)} tokens go in one`);
+    expect(redis?.events).toBe(postgres?.events);
+    expect(operations).toContain(`${String(redis?.ms)} ms (Redis), ${String(postgres?.ms)} ms (Postgres)`);
+  });
+});
+
 describe("docs/configuration.md", () => {
   test("names every option of AgentManager with its default", () => {
     const rows = table("AgentManager");
@@ -65,6 +86,20 @@ describe("docs/configuration.md", () => {
     expect(numbersOf(rows)).toMatchObject(asText(memoryStoreDefaults, Object.keys(memoryStoreDefaults)));
   });
 
+  test.each([
+    ["postgresStore", (options: object) => postgresStore({} as never, options), postgresStoreDefaults],
+    ["redisStore", (options: object) => redisStore({} as never, options), redisStoreDefaults],
+    ["redisEventLog", (options: object) => redisEventLog({} as never, options), redisEventLogDefaults],
+  ])("names every option of %s with its default", (heading, make, own) => {
+    const rows = table(heading);
+    expect([...rows.keys()].sort()).toEqual(knownOptions(make).sort());
+    expect(Object.fromEntries(rows)).toMatchObject(asText(own, Object.keys(own)));
+    // Conversations are kept in the same way everywhere.
+    const { history, forkableRuns, liveBytes } = Object.fromEntries(table("memoryStore"));
+    if (rows.has("history"))
+      expect(Object.fromEntries(rows)).toMatchObject({ history, forkableRuns, liveBytes });
+  });
+
   test("names every option of the LangGraph factory", () => {
     const rows = table("LangGraph factory");
     const known = [
@@ -80,7 +115,7 @@ describe("docs/configuration.md", () => {
   test("names every option of the HTTP handler with its default", () => {
     const rows = table("createHttpHandler");
     // As much of a service as is looked at before the options are.
-    const chat = { follow: () => undefined } as unknown as ChatService;
+    const chat = { follow: () => undefined, defaultConfig: {} } as unknown as ChatService;
     const known = knownOptions((options) => createHttpHandler(chat, options as HttpHandlerOptions));
     expect([...rows.keys()].sort()).toEqual(known.sort());
     expect(numbersOf(rows)).toEqual(asText(httpDefaults, ["maxBodyBytes", "heartbeatMs"]));

@@ -1,3 +1,5 @@
+import { BaseCallbackHandler } from "@langchain/core/callbacks/base";
+import { awaitAllCallbacks } from "@langchain/core/callbacks/promises";
 import { AIMessage, HumanMessage, type BaseMessage } from "@langchain/core/messages";
 import {
   Annotation,
@@ -12,9 +14,12 @@ import {
 import { createAgent, createMiddleware, humanInTheLoopMiddleware, tool } from "langchain";
 import { beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { AgentError } from "../../src/errors.js";
 import type { AgentEvent } from "../../src/run-event.js";
+import { RecordsConversationSaver } from "../../src/store/conversation/records-saver.js";
 import { createLangGraphFactory } from "../../src/langgraph/index.js";
 import { ManualClock, ScriptedChatModel } from "../../src/testing/index.js";
+import { InMemoryRecords } from "../support/in-memory-records.js";
 import { agentOf, collect, contextFor, message, runOptions, textOf } from "../support/langgraph-agent.js";
 
 const add = tool(({ a, b }: { a: number; b: number }) => String(a + b), {
@@ -33,6 +38,28 @@ function callsAdd(id = "call-1"): { toolCalls: { name: string; args: object; id:
   return { toolCalls: [{ name: "add", args: { a: 1, b: 2 }, id }] };
 }
 
+/** A handler of a host's. */
+class Listener extends BaseCallbackHandler {
+  readonly name = "listener";
+
+  constructor(
+    private readonly heard: string[],
+    private readonly nodes: unknown[],
+  ) {
+    super();
+  }
+
+  override handleChatModelStart(
+    ...args: Parameters<Required<BaseCallbackHandler>["handleChatModelStart"]>
+  ): void {
+    this.nodes.push(args[6]?.["langgraph_node"]);
+  }
+
+  override handleLLMNewToken(token: string): void {
+    this.heard.push(token);
+  }
+}
+
 async function failure(run: Promise<unknown>): Promise<unknown> {
   return run.then(
     () => undefined,
@@ -41,6 +68,45 @@ async function failure(run: Promise<unknown>): Promise<unknown> {
 }
 
 describe("events", () => {
+  test("are the same beside handlers of the host's, which see what LangChain tells them", async () => {
+    const script = () => [
+      { text: ["I ", "add"], ...callsAdd(), usage: { inputTokens: 5, outputTokens: 7 } },
+      { text: ["It ", "is ", "3."], usage: { inputTokens: 9, outputTokens: 2 } },
+    ];
+    const told = async (model: ScriptedChatModel): Promise<AgentEvent[]> => {
+      const agent = await agentOf(createLangGraphFactory({ model, tools: [add] }), {});
+      const events = await collect(agent, message("1 + 2?"));
+      // Parts are named after their message, which has an id of its own.
+      return events.map((event) => ("id" in event ? { ...event, id: "" } : event));
+    };
+    const alone = await told(new ScriptedChatModel(script()));
+    const heard: string[] = [];
+    const nodes: unknown[] = [];
+    const model = new ScriptedChatModel(script());
+    model.callbacks = [new Listener(heard, nodes)];
+    expect(await told(model)).toEqual(alone);
+    await awaitAllCallbacks();
+    expect(heard.join("")).toBe("I addIt is 3.");
+    expect(nodes).toEqual(["model_request", "model_request"]);
+  });
+
+  test("what a run has said before it fails is told, however slowly it is read", async () => {
+    const words = Array.from({ length: 150 }, (_, index) => `w${String(index)} `);
+    const model = new ScriptedChatModel([
+      { text: words, error: new Error("boom"), errorAfter: words.length },
+    ]);
+    const agent = await agentOf(createLangGraphFactory({ model }), {});
+    const read: AgentEvent[] = [];
+    const reading = async (): Promise<void> => {
+      for await (const event of agent.stream(message("Hi"), runOptions())) {
+        read.push(event);
+        if (read.length % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    await expect(reading()).rejects.toMatchObject({ code: "AGENT_FAILED" });
+    expect(textOf(read)).toBe(words.join(""));
+  });
+
   test("a turn with reasoning, text, a tool and usage, in order", async () => {
     const model = new ScriptedChatModel([
       { reasoning: ["hm"], text: ["I ", "add"], ...callsAdd(), usage: { inputTokens: 5, outputTokens: 7 } },
@@ -376,6 +442,32 @@ describe("cancel", () => {
       if (event.type === "text-delta") break;
     expect(model.calls[0]?.outcome).toBe("aborted");
     expect(textOf(await collect(agent, message("hi")))).toBe("again");
+  });
+
+  test("before the engine has its message: the message stays, though the lease ends with the run", async () => {
+    let isOver = false;
+    const records = new InMemoryRecords({
+      fence: () => {
+        if (isOver) throw new AgentError("LEASE_LOST", "over");
+      },
+    });
+    records.onStep = async (step) => {
+      if (step !== "commit") return;
+      // Stopped while the engine is at it, which takes longer than the graph to stop.
+      controller.abort(reason);
+      for (let n = 0; n < 10; n += 1) await settled();
+    };
+    const model = new ScriptedChatModel(() => "x");
+    const context = contextFor("s", {}, { checkpointer: new RecordsConversationSaver(records) });
+    const agent = await createLangGraphFactory({ model }).create(context);
+    const { threadId } = context;
+    const options = { signal: controller.signal, lease: { threadId, epoch: 1, owner: "o" } };
+    expect(await failure(collect(agent, message("hi", "m1"), options))).toBe(reason);
+    isOver = true;
+    for (let n = 0; n < 20; n += 1) await settled();
+    const other = contextFor("s", {}, { checkpointer: new RecordsConversationSaver(records) });
+    const history = await (await createLangGraphFactory({ model }).create(other)).conversation?.history();
+    expect(history).toMatchObject([{ id: "m1", role: "user", content: "hi" }]);
   });
 
   test("a checkpointer that hangs does not hold a cancelled run for more than a second", async () => {

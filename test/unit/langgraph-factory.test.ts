@@ -13,7 +13,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import type { AgentConfig } from "../../src/agent.js";
 import { createLangGraphFactory, type LangGraphConfig } from "../../src/langgraph/index.js";
-import { MemoryConversationSaver } from "../../src/store/memory/conversation-saver.js";
+import { MemoryConversationSaver } from "../../src/store/conversation/memory-saver.js";
 import { ScriptedChatModel } from "../../src/testing/index.js";
 import { agentOf, collect, contextFor, message, runOptions, textOf } from "../support/langgraph-agent.js";
 

@@ -132,17 +132,94 @@ describe("the queue", () => {
     expect(released).toHaveBeenCalledOnce();
   });
 
-  test("a failure drops what waits, reaches the reader once, and lets producers go on", async () => {
+  test("a failure comes after what waits, reaches the reader once, and lets producers go on", async () => {
     const queue = new RunQueue();
     for (let index = 0; index < QUEUE_LIMIT; index += 1) void queue.push(event);
     const waiting = queue.push(event);
     const error = new Error("stop");
     queue.fail(error);
     await waiting;
+    expect(queue.push(event)).toBeUndefined();
+    for (let index = 0; index <= QUEUE_LIMIT; index += 1)
+      expect(await queue.next()).toEqual({ done: false, value: event });
     await expect(queue.next()).rejects.toBe(error);
     expect(await queue.next()).toEqual({ done: true, value: undefined });
+    await expect(queue.caughtUp()).rejects.toThrow("was stopped");
+  });
+
+  test("what is dropped is not read, nor what comes after it", async () => {
+    const queue = new RunQueue();
+    for (let index = 0; index < QUEUE_LIMIT; index += 1) void queue.push(event);
+    const waiting = queue.push(event);
+    queue.drop();
+    await waiting;
     expect(queue.push(event)).toBeUndefined();
-    expect(await queue.next()).toEqual({ done: true, value: undefined });
+    const error = new Error("stop");
+    queue.fail(error);
+    await expect(queue.next()).rejects.toBe(error);
+  });
+
+  test("gives each event to its taker within the push, and queues while that asks to wait", async () => {
+    const queue = new RunQueue();
+    const taken: string[] = [];
+    let goOn = (): void => undefined;
+    const delta = (text: string) => ({ ...event, delta: text });
+    void queue.push(delta("before"));
+    const ended = queue.each((taking) => {
+      taken.push((taking as typeof event).delta);
+      return taken.length === 3 ? new Promise<void>((resolve) => (goOn = resolve)) : undefined;
+    }, vi.fn());
+    await queue.caughtUp();
+    expect(queue.push(delta("a"))).toBeUndefined();
+    expect(taken).toEqual(["before", "a"]);
+    const waiting = queue.push(delta("b"));
+    expect(waiting).toBeDefined();
+    expect(queue.push(delta("c"))).toBeUndefined();
+    const caughtUp = vi.fn();
+    const followed = queue.caughtUp().then(caughtUp);
+    queue.close();
+    await Promise.resolve();
+    expect([taken.length, caughtUp.mock.calls.length]).toEqual([3, 0]);
+    goOn();
+    await Promise.all([waiting, followed, ended]);
+    expect(taken).toEqual(["before", "a", "b", "c"]);
+  });
+
+  test.each([
+    ["throws", () => { throw new Error("full"); }], // prettier-ignore
+    ["rejects", () => Promise.reject(new Error("full"))],
+  ])("a taker that %s is told to somebody, and has nothing more", async (_, take) => {
+    const queue = new RunQueue();
+    const errors: unknown[] = [];
+    const taking = vi.fn(take);
+    const ended = queue.each(taking, (error) => {
+      errors.push(error);
+      queue.fail(error);
+    });
+    void queue.push(event);
+    void queue.push(event);
+    await expect(ended).rejects.toThrow("full");
+    expect(queue.push(event)).toBeUndefined();
+    expect([taking.mock.calls.length, errors.length]).toEqual([1, 1]);
+  });
+
+  test("says when its reader has had everything, and fails when it never will", async () => {
+    const queue = new RunQueue();
+    void queue.push(event);
+    const caughtUp = vi.fn();
+    const waiting = queue.caughtUp().then(caughtUp);
+    await queue.next();
+    await Promise.resolve();
+    // It has been taken; what the reader does with it is done when it asks for the next one.
+    expect(caughtUp).not.toHaveBeenCalled();
+    const next = queue.next();
+    await waiting;
+    void queue.push(event);
+    await next;
+    const lost = queue.caughtUp();
+    queue.drop();
+    await expect(lost).rejects.toThrow("was stopped");
+    await expect(queue.caughtUp()).rejects.toThrow("was stopped");
   });
 
   test("what cannot wait fails at the hard limit", () => {

@@ -54,6 +54,49 @@ test("an owner that cannot reach the engine gives up before others are let in, t
   expect(told).toEqual(["LEASE_LOST"]);
 });
 
+test("one renewal that hangs costs no lease, and more than three are never under way", async () => {
+  let sent = 0;
+  const one = keep((leases) => (++sent === 1 ? new Promise(() => undefined) : held(leases)));
+  await one.clock.advance(10_000);
+  expect(one.told).toEqual([]);
+  const hanging: Lease[][] = [];
+  const all = keep((leases) => {
+    hanging.push([...leases]);
+    return new Promise(() => undefined);
+  });
+  // Leases that begin, and so end, a moment apart, each with a timer of its own.
+  for (let i = 0; i < 50; i++) {
+    all.keeper.keep(lease, all.clock.monotonic(), {
+      lost: () => undefined,
+      cancelRequested: () => undefined,
+    });
+    await all.clock.advance(10);
+  }
+  await all.clock.advance(5_000);
+  expect([all.told, hanging.length]).toEqual([["LEASE_LOST"], 3]);
+});
+
+test("an old answer that comes late takes nothing from a newer one", async () => {
+  const answers: (() => void)[] = [];
+  const { clock, told } = keep(
+    (leases) =>
+      new Promise((resolve) => {
+        answers.push(() => {
+          resolve(leases.map((one) => ({ lease: one, held: true })));
+        });
+      }),
+  );
+  await clock.advance(740);
+  answers[1]!();
+  await clock.advance(1);
+  answers[0]!();
+  // The second one was sent at 500.
+  await clock.advance(650);
+  expect(told).toEqual([]);
+  await clock.advance(20);
+  expect(told).toEqual(["LEASE_LOST"]);
+});
+
 test("renewals that fail for a while are made up for", async () => {
   let down = true;
   const { clock, told } = keep((leases) => (down ? Promise.reject(new Error("down")) : held(leases)));

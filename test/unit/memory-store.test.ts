@@ -82,7 +82,7 @@ async function turn(sessionId: string, text?: string): Promise<Claim> {
 /** Which parts still know a session. */
 async function traces(threadId: string, runId: string): Promise<string[]> {
   const found: string[] = [];
-  if ((await store.runs.session(threadId)) !== undefined) found.push("session");
+  if ((await store.runs.sessions([threadId])).get(threadId) !== undefined) found.push("session");
   if ((await store.runs.get(threadId, runId)) !== undefined) found.push("run");
   if ((await store.runs.readState(threadId)) !== undefined) found.push("state");
   if ((await store.sessions.get(threadId)) !== undefined) found.push("row");
@@ -100,7 +100,7 @@ describe("a memory store", () => {
     expect(await traces(run.threadId, run.runId)).toEqual(everywhere);
     await clock.advance(memoryStoreDefaults.sessionTtlMs - 1);
     await store.sweep();
-    expect(await store.runs.session(run.threadId)).toBeDefined();
+    expect((await store.runs.sessions([run.threadId])).get(run.threadId)).toBeDefined();
     await clock.advance(1);
     await store.sweep();
     expect(await traces(run.threadId, run.runId)).toEqual([]);

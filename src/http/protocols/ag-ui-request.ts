@@ -4,6 +4,7 @@ import {
   answersOf,
   interruptOfInputId,
   isObject,
+  rejection,
   type ApprovalAnswer,
   type ShownToolCall,
 } from "./approvals.js";
@@ -22,6 +23,7 @@ export interface AgUiRequest {
     | { readonly kind: "answers"; readonly answers: Answers }
     /** The answer to the one interrupt that waits, from a client that knows no ids of interrupts. */
     | { readonly kind: "legacy-answer"; readonly answer: JsonValue };
+  /** With answers: the calls that the client shows without a result. */
   readonly toolCalls: readonly ShownToolCall[];
 }
 
@@ -47,14 +49,18 @@ export function parseAgUiRequest(
     threadId,
     runId,
     protocol1: typeof protocolVersion === "string" && /^[1-9]/.test(protocolVersion),
-    toolCalls: toolCallsOf(list),
   };
+  const toolCalls = openToolCallsOf(list);
   if (Array.isArray(resume) && resume.length > 0) {
-    return { ...common, input: { kind: "answers", answers: toAnswers(resume) } };
+    return { ...common, toolCalls, input: { kind: "answers", answers: toAnswers(resume) } };
   }
   const command = isObject(forwardedProps) ? forwardedProps["command"] : undefined;
   if (options.legacyInterrupts === true && isObject(command) && command["resume"] !== undefined) {
-    return { ...common, input: { kind: "legacy-answer", answer: legacyAnswer(command["resume"]) } };
+    return {
+      ...common,
+      toolCalls,
+      input: { kind: "legacy-answer", answer: legacyAnswer(command["resume"]) },
+    };
   }
   const last = list.at(-1);
   if (!isObject(last) || last["role"] !== "user" || typeof last["id"] !== "string") {
@@ -62,6 +68,8 @@ export function parseAgUiRequest(
   }
   return {
     ...common,
+    // A new turn begins: calls of earlier ones are none of its own, though they may have the same ids.
+    toolCalls: [],
     input: { kind: "message", message: { id: last["id"], content: toContent(last["content"]) } },
   };
 }
@@ -85,10 +93,11 @@ function toAnswers(resume: readonly unknown[]): Answers {
       throw invalid("Expected each of `resume` to have an `interruptId` and a `status`.");
     }
     const inputId = interruptOfInputId(interruptId);
-    // It came as JSON.
-    if (inputId !== undefined) inputs[inputId] = (payload ?? null) as JsonValue;
+    // It came as JSON. Whoever cancels has given no answer, whatever else is there.
+    if (inputId !== undefined)
+      inputs[inputId] = status === "cancelled" ? null : ((payload ?? null) as JsonValue);
     else {
-      const decision: JsonObject = status === "cancelled" ? { type: "reject" } : toDecision(payload);
+      const decision: JsonObject = status === "cancelled" ? rejection() : toDecision(payload);
       approvals.push({ approvalId: interruptId, decision });
     }
   }
@@ -102,20 +111,20 @@ function toDecision(payload: unknown): JsonObject {
     // It came as JSON.
     if (typeof type === "string") return payload as JsonObject;
     if (approved === true) return { type: "approve" };
-    if (approved === false)
-      return { type: "reject", ...(typeof message === "string" ? { message } : undefined) };
+    if (approved === false) return rejection(message);
   }
   if (payload === true || payload === "approve") return { type: "approve" };
-  if (payload === false || payload === "reject") return { type: "reject" };
+  if (payload === false || payload === "reject") return rejection();
   throw invalid("Expected the `payload` for an approval to be a decision such as { type: 'approve' }.");
 }
 
-function toolCallsOf(messages: readonly unknown[]): readonly ShownToolCall[] {
+function openToolCallsOf(messages: readonly unknown[]): readonly ShownToolCall[] {
+  const answered = new Set(messages.map((message) => isObject(message) && message["toolCallId"]));
   const calls: ShownToolCall[] = [];
   for (const message of messages) {
     const toolCalls = isObject(message) ? message["toolCalls"] : undefined;
     for (const call of Array.isArray(toolCalls) ? (toolCalls as unknown[]) : []) {
-      if (!isObject(call) || typeof call["id"] !== "string") continue;
+      if (!isObject(call) || typeof call["id"] !== "string" || answered.has(call["id"])) continue;
       const name = isObject(call["function"]) ? call["function"]["name"] : undefined;
       calls.push({
         toolCallId: call["id"],

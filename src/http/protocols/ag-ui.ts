@@ -1,6 +1,8 @@
 import type { Interrupt, JsonObject, JsonValue, RunEvent, Usage } from "../../index.js";
 import { maskError, maskErrorInfo, TOOL_ERROR_TEXT, clientTexts } from "../errors.js";
-import { approvalRequestsOf, inputIdOf, matchToolCalls, type ShownToolCall } from "./approvals.js";
+import { resultIdOf } from "./ag-ui-history.js";
+import { toAgUiInterrupts, type AgUiInterrupt } from "./ag-ui-interrupts.js";
+import type { ShownToolCall } from "./approvals.js";
 import { frame, type StreamEncoder } from "./protocol.js";
 
 /** One event of AG-UI; its further fields depend on the type. */
@@ -16,7 +18,7 @@ export interface AgUiOptions {
   readonly protocol1?: boolean | undefined;
   /** Also tell interrupts as `CUSTOM { name: "on_interrupt" }`, as CopilotKit expects. @defaultValue false */
   readonly legacyInterrupts?: boolean | undefined;
-  /** Tool calls that the client's messages hold already. */
+  /** Tool calls that the client shows and that have no result yet: it answers an interrupt. */
   readonly knownToolCalls?: readonly ShownToolCall[] | undefined;
   readonly showToolErrors?: boolean | undefined;
 }
@@ -35,7 +37,7 @@ export class AgUiMapper {
   readonly #options: AgUiOptions;
   readonly #calls = new Map<string, Call>();
   readonly #open = new Map<string, "text" | "reasoning">();
-  readonly #interrupts: Readonly<Record<string, unknown>>[] = [];
+  readonly #interrupts: AgUiInterrupt[] = [];
   #begun = false;
   #step: string | undefined;
   #parentMessageId: string | undefined;
@@ -126,13 +128,18 @@ export class AgUiMapper {
       case "data":
         out.push({ type: "CUSTOM", name: event.name, value: event.data });
         return;
-      case "run-resumed":
+      case "run-resumed": {
+        // What was cut off cannot be taken back, but named: the messages to leave out.
+        const messageIds = [...this.#open.keys()];
         this.#endStep(out);
+        out.push({ type: "CUSTOM", name: "run-resumed", value: { attempt: event.attempt, messageIds } });
         return;
+      }
       case "run-finished":
         this.#finish(event, out);
         return;
       case "run-started":
+      case "run-rewound":
       case "usage":
         return;
     }
@@ -191,42 +198,22 @@ export class AgUiMapper {
     this.#endCall(toolCallId, undefined, out);
     const call = this.#calls.get(toolCallId);
     if (call !== undefined) call.answered = true;
-    const messageId = `result-${toolCallId}`;
+    const messageId = resultIdOf(toolCallId);
     out.push({ type: "TOOL_CALL_RESULT", messageId, toolCallId, content, role: "tool" });
   }
 
   #interrupt(interrupt: Interrupt, out: AgUiEvent[]): void {
-    const { value } = interrupt;
-    if (interrupt.kind === "input") {
-      this.#interrupts.push({
-        id: inputIdOf(interrupt),
-        reason: "input_required",
-        ...(typeof value === "string" ? { message: value } : undefined),
-        metadata: { value },
-      });
-    } else {
-      const requests = approvalRequestsOf(interrupt);
-      const waiting = [...this.#calls]
-        .filter(([, call]) => !call.answered)
-        .map(([toolCallId, { toolName, input }]) => ({ toolCallId, toolName, input }));
-      const calls = matchToolCalls(requests, waiting);
-      for (const [index, request] of requests.entries()) {
-        const { approvalId, toolName, input, description, allowedDecisions } = request;
-        const toolCallId = calls[index]?.toolCallId;
-        const call = toolCallId === undefined ? undefined : this.#calls.get(toolCallId);
-        if (call !== undefined) call.answered = true;
-        this.#interrupts.push({
-          id: approvalId,
-          reason: "tool_call",
-          ...(description === undefined ? undefined : { message: description }),
-          ...(toolCallId === undefined ? undefined : { toolCallId }),
-          responseSchema: responseSchema(allowedDecisions),
-          metadata: { toolName, input, allowedDecisions },
-        });
-      }
+    const open = [...this.#calls]
+      .filter(([, call]) => !call.answered)
+      .map(([toolCallId, { toolName, input }]) => ({ toolCallId, toolName, input }));
+    for (const asked of toAgUiInterrupts(interrupt, open)) {
+      const call = asked.toolCallId === undefined ? undefined : this.#calls.get(asked.toolCallId);
+      // No other interrupt may take the same call.
+      if (call !== undefined) call.answered = true;
+      this.#interrupts.push(asked);
     }
     if (this.#options.legacyInterrupts === true) {
-      out.push({ type: "CUSTOM", name: "on_interrupt", value });
+      out.push({ type: "CUSTOM", name: "on_interrupt", value: interrupt.value });
     }
   }
 
@@ -276,24 +263,9 @@ function tokenUsage(usage: Usage): JsonObject {
   };
 }
 
-function responseSchema(allowedDecisions: readonly string[]): JsonObject {
-  return {
-    type: "object",
-    properties: {
-      type: { enum: allowedDecisions },
-      message: { type: "string" },
-      editedAction: {
-        type: "object",
-        properties: { name: { type: "string" }, args: { type: "object" } },
-        required: ["name", "args"],
-      },
-    },
-    required: ["type"],
-  };
-}
-
 /** The AG-UI stream of one run as frames. */
 export class AgUiStreamEncoder implements StreamEncoder {
+  readonly joins = true;
   readonly #mapper: AgUiMapper;
 
   constructor(options: AgUiOptions) {

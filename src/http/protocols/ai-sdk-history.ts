@@ -1,6 +1,13 @@
 import type { HistoryMessage, Interrupt, JsonValue } from "../../index.js";
 import { TOOL_ERROR_TEXT } from "../errors.js";
-import { approvalRequestsOf, isObject, matchToolCalls, type ShownToolCall } from "./approvals.js";
+import {
+  approvalRequestsOf,
+  isObject,
+  isRejection,
+  matchToolCalls,
+  textOf,
+  type ShownToolCall,
+} from "./approvals.js";
 import { replyIdOf, type UiMessageChunk } from "./ai-sdk.js";
 
 /** A message as `useChat` takes it for its `messages`. */
@@ -90,15 +97,15 @@ function addToolResult(parts: UiPart[], message: HistoryMessage, showToolErrors:
   const index = parts.findIndex((part) => isToolPart(part) && part.toolCallId === toolCallId);
   const call = parts[index];
   if (call === undefined) return;
-  parts[index] =
-    message.isError === true
-      ? { ...call, state: "output-error", errorText: showToolErrors ? textOf(content) : TOOL_ERROR_TEXT }
-      : { ...call, state: "output-available", output: content };
-}
-
-function textOf(content: HistoryMessage["content"]): string {
-  if (typeof content === "string") return content;
-  return content.map((block) => (typeof block["text"] === "string" ? block["text"] : "")).join("");
+  if (message.isError !== true) {
+    parts[index] = { ...call, state: "output-available", output: content };
+    return;
+  }
+  const text = textOf(content);
+  parts[index] = isRejection(text)
+    ? // What it was asked under is no longer known.
+      { ...call, state: "output-denied", approval: { id: call["toolCallId"], approved: false } }
+    : { ...call, state: "output-error", errorText: showToolErrors ? text : TOOL_ERROR_TEXT };
 }
 
 function addApprovals(parts: UiPart[], interrupts: readonly Interrupt[]): void {
@@ -162,13 +169,14 @@ export function toUiMessageStart(history: readonly HistoryMessage[]): UiMessageS
         { type: `${part.type}-end`, id },
       );
     } else if (isToolPart(part)) {
-      const { toolCallId, toolName, input } = part;
-      toolCalls.push({ toolCallId, toolName, input });
+      const { toolCallId, toolName, input, state } = part;
+      toolCalls.push({ toolCallId, toolName, input, answered: state !== "input-available" });
       chunks.push({ type: "tool-input-available", toolCallId, toolName, input, dynamic: true });
       if ("output" in part)
         chunks.push({ type: "tool-output-available", toolCallId, output: part["output"] });
       else if ("errorText" in part)
         chunks.push({ type: "tool-output-error", toolCallId, errorText: part["errorText"] });
+      else if (state === "output-denied") chunks.push({ type: "tool-output-denied", toolCallId });
     } else if (part.type === "file") chunks.push(part);
   }
   if (steps > 0) chunks.push({ type: "finish-step" });

@@ -1,6 +1,6 @@
-import { type Answers, type ContentBlock, type JsonValue } from "../../index.js";
+import type { ContentBlock, JsonValue } from "../../index.js";
 import { RequestError } from "../errors.js";
-import { answersOf, isObject, type ApprovalAnswer, type ShownToolCall } from "./approvals.js";
+import { isObject, rejection, type ApprovalAnswer, type ShownToolCall } from "./approvals.js";
 import { isUiMessage, type UiPart } from "./ai-sdk-history.js";
 
 /** What a body of the AI SDK's chat transport asks for. */
@@ -12,7 +12,8 @@ export type UiChatRequest =
   | { readonly kind: "regenerate"; readonly message: UserInput }
   | {
       readonly kind: "answers";
-      readonly answers: Answers;
+      /** All that the message says was decided, also what has been taken before. */
+      readonly approvals: readonly ApprovalAnswer[];
       /** The assistant message that the stream goes on with. */
       readonly messageId: string;
       readonly toolCalls: readonly ShownToolCall[];
@@ -85,6 +86,7 @@ function toAnswers(messageId: string, parts: readonly UiPart[]): UiChatRequest {
       toolName: typeof toolName === "string" ? toolName : part.type.slice("tool-".length),
       // It came as JSON.
       input: input as JsonValue | undefined,
+      answered: typeof state === "string" && state.startsWith("output-"),
     });
     if (state !== "approval-responded") continue;
     const { id, approved, reason } = isObject(approval) ? approval : {};
@@ -94,14 +96,12 @@ function toAnswers(messageId: string, parts: readonly UiPart[]): UiChatRequest {
     if (!approved) deniedToolCallIds.push(toolCallId);
     approvals.push({
       approvalId: id,
-      decision: approved
-        ? { type: "approve" }
-        : { type: "reject", ...(typeof reason === "string" ? { message: reason } : undefined) },
+      decision: approved ? { type: "approve" } : rejection(reason),
     });
   }
   if (approvals.length === 0)
     throw invalid("Expected the last message to be the user's, or to answer an approval.");
-  return { kind: "answers", answers: answersOf(approvals), messageId, toolCalls, deniedToolCallIds };
+  return { kind: "answers", approvals, messageId, toolCalls, deniedToolCallIds };
 }
 
 const DATA_URL = /^data:([\w.+-]+\/[\w.+-]+)(?:;[\w=.-]+)*;base64,([A-Za-z0-9+/]*={0,2})$/;

@@ -1,6 +1,6 @@
 import type { Interrupt, JsonValue, RunEvent, Usage } from "../../index.js";
 import { clientTexts, maskError, maskErrorInfo, TOOL_ERROR_TEXT } from "../errors.js";
-import { approvalRequestsOf, matchToolCalls, type ShownToolCall } from "./approvals.js";
+import { approvalRequestsOf, isRejection, matchToolCalls, type ShownToolCall } from "./approvals.js";
 import { frame, type StreamEncoder } from "./protocol.js";
 
 /*
@@ -40,20 +40,23 @@ const FINISH_REASONS = { completed: "stop", interrupted: "tool-calls", cancelled
 export class UiChunkMapper {
   readonly #options: UiChunkOptions;
   readonly #calls = new Map<string, { toolName: string; input: JsonValue | undefined; answered: boolean }>();
+  /** The calls whose input is being written in this stream. */
+  readonly #writing = new Set<string>();
   readonly #denied: ReadonlySet<string>;
   readonly #knownParts: ReadonlySet<string>;
   /** Open texts and reasonings, in order. */
   readonly #open = new Map<string, "text" | "reasoning">();
   #runId: string | undefined;
   #begun = false;
-  #stepOpen = false;
+  /** A step of an answer that the client has in part is `due` until something new comes in it. */
+  #step: "closed" | "due" | "open" = "closed";
 
   constructor(options: UiChunkOptions = {}) {
     this.#options = options;
     this.#denied = new Set(options.deniedToolCallIds);
     this.#knownParts = new Set(options.knownPartIds);
-    for (const { toolCallId, toolName, input } of options.knownToolCalls ?? []) {
-      this.#calls.set(toolCallId, { toolName, input, answered: false });
+    for (const { toolCallId, toolName, input, answered = false } of options.knownToolCalls ?? []) {
+      this.#calls.set(toolCallId, { toolName, input, answered });
     }
   }
 
@@ -68,12 +71,14 @@ export class UiChunkMapper {
     switch (event.type) {
       case "step-started":
         this.#endStep(chunks);
-        this.#stepOpen = true;
-        chunks.push({ type: "start-step" });
+        this.#step = "due";
+        // Clients ask whether the last step is complete: an empty one would hide what waits in the one before.
+        if (this.#options.before === undefined) this.#openStep(chunks);
         return;
       case "text-start":
       case "reasoning-start":
         if (this.#isKnown(event.id)) return;
+        this.#openStep(chunks);
         this.#open.set(event.id, event.type === "text-start" ? "text" : "reasoning");
         chunks.push({ type: event.type, id: event.id });
         return;
@@ -88,10 +93,12 @@ export class UiChunkMapper {
       case "tool-input-start":
         if (this.#calls.has(event.toolCallId)) return;
         this.#calls.set(event.toolCallId, { toolName: event.toolName, input: undefined, answered: false });
+        this.#openStep(chunks);
+        this.#writing.add(event.toolCallId);
         chunks.push(toolChunk("tool-input-start", event));
         return;
       case "tool-input-delta":
-        if (this.#calls.get(event.toolCallId)?.input !== undefined) return;
+        if (!this.#writing.has(event.toolCallId)) return;
         chunks.push({
           type: "tool-input-delta",
           toolCallId: event.toolCallId,
@@ -112,7 +119,7 @@ export class UiChunkMapper {
       case "tool-output-error":
         this.#toolOutput(event, chunks);
         chunks.push(
-          this.#denied.has(event.toolCallId)
+          this.#denied.has(event.toolCallId) || isRejection(event.message)
             ? { type: "tool-output-denied", toolCallId: event.toolCallId }
             : {
                 type: "tool-output-error",
@@ -132,13 +139,13 @@ export class UiChunkMapper {
         });
         return;
       case "run-resumed":
-        // What the lost attempt had shown cannot be taken back in this protocol; the new attempt follows it.
-        this.#endStep(chunks);
+        this.#resume(event.attempt, chunks);
         return;
       case "run-finished":
         this.#finish(event, chunks);
         return;
       case "run-started":
+      case "run-rewound":
       case "usage":
         return;
     }
@@ -175,8 +182,10 @@ export class UiChunkMapper {
 
   #toolInput(toolCallId: string, toolName: string, input: JsonValue, chunks: UiMessageChunk[]): void {
     const known = this.#calls.get(toolCallId);
+    this.#writing.delete(toolCallId);
     // The client shows it already, just so; announcing it again would add a second one in a later step.
     if (known?.input !== undefined && JSON.stringify(known.input) === JSON.stringify(input)) return;
+    this.#openStep(chunks);
     this.#calls.set(toolCallId, { toolName, input, answered: known?.answered ?? false });
     chunks.push({ ...toolChunk("tool-input-available", { toolCallId, toolName }), input });
   }
@@ -214,11 +223,28 @@ export class UiChunkMapper {
     }
   }
 
+  /**
+   * This protocol cannot take back what a lost attempt had shown, and the new attempt follows it. What was cut off is
+   * named, so that a front end can leave it out: the last `cutOff` text and reasoning parts before this part.
+   */
+  #resume(attempt: number, chunks: UiMessageChunk[]): void {
+    const cutOff = this.#open.size;
+    this.#endStep(chunks);
+    chunks.push({ type: "data-run-resumed", data: { attempt, cutOff } });
+  }
+
+  #openStep(chunks: UiMessageChunk[]): void {
+    if (this.#step === "due") {
+      this.#step = "open";
+      chunks.push({ type: "start-step" });
+    }
+  }
+
   #endStep(chunks: UiMessageChunk[]): void {
     for (const [id, part] of this.#open) chunks.push({ type: `${part}-end`, id });
     this.#open.clear();
-    if (this.#stepOpen) chunks.push({ type: "finish-step" });
-    this.#stepOpen = false;
+    if (this.#step === "open") chunks.push({ type: "finish-step" });
+    this.#step = "closed";
   }
 
   #finish(event: Extract<RunEvent, { type: "run-finished" }>, chunks: UiMessageChunk[]): void {
@@ -251,6 +277,7 @@ const DONE = "data: [DONE]\n\n";
 
 /** The UI message stream of one run as frames. */
 export class UiMessageStreamEncoder implements StreamEncoder {
+  readonly joins = true;
   readonly #mapper: UiChunkMapper;
 
   constructor(options: UiChunkOptions = {}) {

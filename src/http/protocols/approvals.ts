@@ -1,4 +1,4 @@
-import type { Answers, Interrupt, JsonObject, JsonValue } from "../../index.js";
+import type { Answers, HistoryMessage, Interrupt, JsonObject, JsonValue } from "../../index.js";
 import { RequestError } from "../errors.js";
 
 /*
@@ -73,6 +73,32 @@ export function interruptOfInputId(id: string): string | undefined {
     : undefined;
 }
 
+/** The interrupt that an id of an {@link ApprovalRequest} names. */
+export function interruptOfApprovalId(id: string): string | undefined {
+  return APPROVAL_ID.exec(id)?.[1];
+}
+
+/** What langchain says of a call that was rejected without a word, and we of those with one: by it they are told apart. */
+const REJECTED = "User rejected the tool call";
+
+/** The decision not to let a tool run. */
+export function rejection(reason?: unknown): JsonObject {
+  return { type: "reject", ...(typeof reason === "string" && { message: `${REJECTED}: ${reason}` }) };
+}
+
+/** Whether the error of a tool says that the user did not let it run. */
+export function isRejection(text: string): boolean {
+  return text.startsWith(REJECTED);
+}
+
+/** The text of a message. */
+export function textOf(content: HistoryMessage["content"]): string {
+  if (typeof content === "string") return content;
+  return content.map(({ text }) => (typeof text === "string" ? text : "")).join("");
+}
+
+const APPROVAL_ID = /^(.+):(\d{1,3})$/s;
+
 /**
  * Puts decisions about single actions together to answers by interrupt.
  *
@@ -81,7 +107,7 @@ export function interruptOfInputId(id: string): string | undefined {
 export function answersOf(approvals: readonly ApprovalAnswer[]): Answers {
   const decisions = new Map<string, JsonValue[]>();
   for (const { approvalId, decision } of approvals) {
-    const match = /^(.+):(\d{1,3})$/s.exec(approvalId);
+    const match = APPROVAL_ID.exec(approvalId);
     const interruptId = match?.[1];
     const index = Number(match?.[2]);
     if (interruptId === undefined || index >= MAX_ACTIONS) {
@@ -105,6 +131,8 @@ export interface ShownToolCall {
   readonly toolCallId: string;
   readonly toolName: string;
   readonly input: JsonValue | undefined;
+  /** Whether it has a result, and nothing can be asked about it any more. */
+  readonly answered?: boolean;
 }
 
 /**

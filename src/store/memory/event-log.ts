@@ -142,8 +142,10 @@ export class MemoryEventLog implements EventLog {
       }
     }
     const log = known ?? this.#create(threadId, runId);
-    this.#open.remove(log);
-    if (log.list === undefined) this.#open.push(log);
+    if (log !== this.#open.last) {
+      this.#open.remove(log);
+      if (log.list === undefined) this.#open.push(log);
+    }
     for (const event of events) {
       this.#bytes += log.add(event);
       while (log.size > this.#maxEvents) this.#bytes -= log.trim();

@@ -23,6 +23,8 @@ export class LedgerRun implements Linked<LedgerRun> {
   since = 0;
   /** How many of the session's turns to undo it was given when it was claimed. */
   undoCount = 0;
+  /** How many of its claims ended with a release. */
+  releases = 0;
   /** The owner of the lease that finished it: that one may finish it again, to the same result. */
   finishedBy: string | undefined;
   /** The run of the same session that was retained next. */

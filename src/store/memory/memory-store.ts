@@ -1,8 +1,9 @@
-import { integerOption, refuseUnknownKeys } from "../../internal/check-options.js";
+import { limitOption, refuseUnknownKeys } from "../../internal/check-options.js";
 import { systemClock, type Clock } from "../../internal/clock.js";
+import { Listeners } from "../../internal/listeners.js";
 import type { SessionIdentity } from "../../session.js";
 import type { DropReason, EventLog, ForkingSaver, RunLedger, SessionStore, Store } from "../store.js";
-import { MemoryConversationSaver } from "./conversation-saver.js";
+import { MemoryConversationSaver } from "../conversation/memory-saver.js";
 import { MemoryEventLog } from "./event-log.js";
 import { MemoryRunLedger } from "./run-ledger.js";
 import { MemorySessionStore } from "./session-directory.js";
@@ -102,15 +103,13 @@ class WholeMemoryStore implements MemoryStore {
   readonly #sessionTtlMs: number;
   readonly #maxSessions: number;
   readonly #maxBytes: number;
-  readonly #listeners = new Set<(session: SessionIdentity, reason: DropReason) => void>();
+  readonly #listeners = new Listeners<[session: SessionIdentity, reason: DropReason]>();
   #dropping = false;
 
   constructor(options: MemoryStoreOptions) {
     refuseUnknownKeys("memoryStore", options, OPTIONS);
     const limit = (name: keyof typeof memoryStoreDefaults): number =>
-      options[name] === Infinity
-        ? Infinity
-        : integerOption(name, options[name], memoryStoreDefaults[name], 1);
+      limitOption(name, options[name], memoryStoreDefaults[name]);
     const clock = options.clock ?? systemClock;
     this.#clock = clock;
     this.#sessionTtlMs = limit("sessionTtlMs");
@@ -180,16 +179,8 @@ class WholeMemoryStore implements MemoryStore {
     return Promise.resolve();
   };
 
-  readonly onDrop = (listener: (session: SessionIdentity, reason: DropReason) => void): (() => void) => {
-    // Wrapped, so that one function given twice is called twice and taken off once.
-    const own = (session: SessionIdentity, reason: DropReason) => {
-      listener(session, reason);
-    };
-    this.#listeners.add(own);
-    return () => {
-      this.#listeners.delete(own);
-    };
-  };
+  readonly onDrop = (listener: (session: SessionIdentity, reason: DropReason) => void): (() => void) =>
+    this.#listeners.add(listener);
 
   /**
    * Drops what is over the limits, least recently used first: all that is over the count or the bytes, and up to
@@ -224,12 +215,6 @@ class WholeMemoryStore implements MemoryStore {
     this.runs.drop(threadId);
     void this.sessions.delete(threadId);
     void this.checkpointer.deleteThread(threadId);
-    for (const listener of [...this.#listeners]) {
-      try {
-        listener(session, reason);
-      } catch {
-        // The conversation has gone all the same.
-      }
-    }
+    this.#listeners.tell(session, reason);
   }
 }

@@ -1,5 +1,5 @@
-import { errorTraits } from "../../errors.js";
 import type { Clock } from "../../internal/clock.js";
+import { abandonedError } from "../engine/refusals.js";
 import type { Claim, ClaimRequest } from "../store.js";
 import type { LedgerRun } from "./ledger-session.js";
 import type { LedgerState } from "./ledger-state.js";
@@ -34,13 +34,13 @@ export class RunClaims {
     for (let session = leases.peek(); session !== undefined; session = leases.peek()) {
       const run = session.running;
       if (run === undefined || (session.lease?.expiresAt ?? Infinity) > now) return undefined;
-      const { affinity, attempt } = run.record;
+      const { affinity } = run.record;
       // The only process that could go on with it has gone silent.
       const orphaned = affinity !== undefined && affinity !== processId;
-      if (!session.tombstone && !orphaned && attempt < maxAttempts) {
+      if (!session.tombstone && !orphaned && attemptsOf(run) < maxAttempts) {
         return this.#state.grant(run, processId, leaseMs);
       }
-      this.#abandon(run);
+      this.#abandon(run, orphaned);
     }
     return undefined;
   }
@@ -51,24 +51,26 @@ export class RunClaims {
       const session = rotation.next(processId, maxConcurrentRunsPerUser);
       const run = session?.runnable;
       if (session === undefined || run === undefined) return undefined;
-      if (run.record.attempt < maxAttempts) return this.#state.grant(run, processId, leaseMs);
-      this.#abandon(run);
+      if (attemptsOf(run) < maxAttempts) return this.#state.grant(run, processId, leaseMs);
+      this.#abandon(run, false);
     }
   }
 
   /** Ends a run that nobody is to try again: as failed, or as cancelled if that is what it had been told. */
-  #abandon(run: LedgerRun): void {
-    const { cancelRequested, runId, sessionId, status, attempt } = run.record;
+  #abandon(run: LedgerRun, orphaned: boolean): void {
+    const { cancelRequested, runId, sessionId, status } = run.record;
     const end = status === "running" ? "endRunning" : "endQueued";
     this.#retention.trim(run.session);
     if (cancelRequested !== undefined) this.#state[end](run, "cancelled");
     else {
-      this.#state[end](run, "failed", {
-        code: "RUN_ABANDONED",
-        message: `Run \`${runId}\` of session \`${sessionId}\` was given up: ${String(attempt)} attempts did not end it.`,
-        retryable: errorTraits.RUN_ABANDONED.retryable,
-      });
+      const error = abandonedError(runId, sessionId, orphaned ? "orphaned" : attemptsOf(run));
+      this.#state[end](run, "failed", error);
     }
     this.#state.settle(run.session);
   }
+}
+
+/** How often it was begun, but for what was handed over. */
+function attemptsOf({ record, releases }: LedgerRun): number {
+  return record.attempt - releases;
 }

@@ -1,8 +1,8 @@
-import { AgentError } from "../../errors.js";
 import { systemClock, type Clock } from "../../internal/clock.js";
 import { copyJson, estimateBytes, mergeJson } from "../../internal/json-value.js";
 import type { JsonObject, JsonValue } from "../../json.js";
 import type { SessionIdentity } from "../../session.js";
+import { encodeState } from "../engine/state-slot.js";
 import type {
   Claim,
   ClaimRequest,
@@ -15,13 +15,13 @@ import type {
   RunRecord,
   Submission,
   Submitted,
+  SweepOptions,
 } from "../store.js";
 import type { LedgerSessionEntry } from "./ledger-session.js";
 import { LedgerState } from "./ledger-state.js";
 import { RunClaims } from "./run-claims.js";
 import { RunRetention } from "./run-retention.js";
-import { encodeState } from "./state-slot.js";
-import { checkAnswers, checkRoom, leaseLost } from "./submission-rules.js";
+import { acceptedRun, checkAnswers, checkKnown, checkRoom, leaseLost } from "./submission-rules.js";
 
 /*
  * The life of a run:
@@ -36,6 +36,9 @@ import { checkAnswers, checkRoom, leaseLost } from "./submission-rules.js";
  * `cancelRequested` says why. A run that was told to stop never parks its session, whatever it leaves: those who
  * told it do not wait for answers. Nor does cancelling queued answers bring their interrupts back: their turn is
  * over.
+ *
+ * What counts as an attempt is a claim that did not end with a release: a handover by a process that closes is no
+ * sign that anything is wrong with the run.
  *
  * A turn has begun once its run was claimed. At most one begun turn of a session is unfinished at a time: that of
  * the running run, of the parked one, or of the head of the queue (released, or answers). It is what a rollback
@@ -118,37 +121,15 @@ export class MemoryRunLedger implements RunLedger {
   submit(submission: Submission): Promise<Submitted> {
     return this.#step(() => {
       this.#retention.expire(FORGET_PER_STEP);
-      const { threadId, sessionId, runId, input, onBusy } = submission;
-      const known = this.#state.sessions.get(threadId);
-      if (known?.tombstone === true) {
-        throw new AgentError("SESSION_NOT_FOUND", `Session \`${sessionId}\` is being deleted.`, {
-          sessionId,
-        });
-      }
-      const same = known?.runs?.get(runId)?.record;
-      if (same !== undefined) {
-        if (same.fingerprint === submission.fingerprint) return { run: same, created: false };
-        const message = `Run \`${runId}\` of session \`${sessionId}\` has another input. Use a fresh run id.`;
-        throw new AgentError("RUN_ID_CONFLICT", message, { sessionId });
-      }
+      const { input, onBusy } = submission;
+      const known = this.#state.sessions.get(submission.threadId);
+      const same = checkKnown(known, submission);
+      if (same !== undefined) return { run: same, created: false };
       let answered: RunRecord | undefined;
       if (input.kind === "answers") answered = checkAnswers(known, submission, input.answers);
       else checkRoom(known, submission, this.#state.queued);
       const sticky = mergeSticky(known?.config, answered === undefined ? submission.configPatch : {});
-      const record: RunRecord = {
-        threadId,
-        sessionId,
-        ...(submission.userId === undefined ? {} : { userId: submission.userId }),
-        runId,
-        turnId: answered?.turnId ?? runId,
-        input: copyJson(input),
-        fingerprint: submission.fingerprint,
-        config: answered?.config ?? mergeJson(submission.defaults, sticky),
-        ...(submission.affinity === undefined ? {} : { affinity: submission.affinity }),
-        status: "queued",
-        attempt: 0,
-        createdAt: this.#clock.now(),
-      };
+      const record = acceptedRun(submission, answered, sticky, this.#clock.now());
       const bytes = estimateBytes(record.input) + estimateBytes(record.config);
 
       // Nothing is refused from here on.
@@ -220,6 +201,7 @@ export class MemoryRunLedger implements RunLedger {
       const run = session?.running;
       if (session === undefined || run?.record.runId !== runId) throw leaseLost(lease);
       if (run.record.cancelRequested === undefined) {
+        run.releases++;
         this.#state.free(session);
         this.#state.note(run, { status: "queued" });
         this.#state.enqueue(run, true);
@@ -258,15 +240,19 @@ export class MemoryRunLedger implements RunLedger {
     return Promise.resolve(run?.record);
   }
 
-  session(threadId: string): Promise<LedgerSession | undefined> {
-    const session = this.#state.sessions.get(threadId);
-    if (session === undefined) return Promise.resolve(undefined);
-    return Promise.resolve({
-      config: session.config ?? {},
-      ...(session.parked === undefined ? {} : { parked: session.parked.record }),
-      ...(session.running === undefined ? {} : { running: session.running.record }),
-      queued: session.queue?.size ?? 0,
-    });
+  sessions(threadIds: readonly string[]): Promise<ReadonlyMap<string, LedgerSession>> {
+    const found = new Map<string, LedgerSession>();
+    for (const threadId of threadIds) {
+      const session = this.#state.sessions.get(threadId);
+      if (session === undefined) continue;
+      found.set(threadId, {
+        config: session.config ?? {},
+        ...(session.parked === undefined ? {} : { parked: session.parked.record }),
+        ...(session.running === undefined ? {} : { running: session.running.record }),
+        queued: session.queue?.size ?? 0,
+      });
+    }
+    return Promise.resolve(found);
   }
 
   tombstone(threadId: string): Promise<boolean> {
@@ -303,7 +289,8 @@ export class MemoryRunLedger implements RunLedger {
     return Promise.resolve(threads);
   }
 
-  async sweep(options: { readonly interruptTtlMs?: number | undefined }): Promise<number> {
+  /** Runs of one process have no other one that they could wait for in vain: orphans are none of its business. */
+  async sweep(options: SweepOptions): Promise<number> {
     const { parked } = this.#state;
     const closed = await this.#step(() => {
       const before = this.#clock.monotonic() - (options.interruptTtlMs ?? Infinity);

@@ -1,7 +1,27 @@
 import type { Answers } from "../../agent.js";
 import { AgentError } from "../../errors.js";
+import { copyJson, mergeJson } from "../../internal/json-value.js";
+import type { JsonObject } from "../../json.js";
+import { refused } from "../engine/refusals.js";
 import type { CancelReason, Lease, RunRecord, Submission } from "../store.js";
 import type { LedgerSessionEntry } from "./ledger-session.js";
+
+/**
+ * Refuses a submission that the session does not take, whatever it is; gives the run that was accepted before under its
+ * id.
+ *
+ * @throws {AgentError} `SESSION_NOT_FOUND`, `RUN_ID_CONFLICT`
+ */
+export function checkKnown(
+  session: LedgerSessionEntry | undefined,
+  submission: Submission,
+): RunRecord | undefined {
+  if (session?.tombstone === true) throw refused("deleted", submission);
+  const same = session?.runs?.get(submission.runId)?.record;
+  if (same !== undefined && same.fingerprint !== submission.fingerprint)
+    throw refused("conflict", submission);
+  return same;
+}
 
 /**
  * Checks that answers name interrupts that wait, and at least one. Gives the run that they answer.
@@ -10,19 +30,14 @@ import type { LedgerSessionEntry } from "./ledger-session.js";
  */
 export function checkAnswers(
   session: LedgerSessionEntry | undefined,
-  { sessionId }: Submission,
+  submission: Submission,
   answers: Answers,
 ): RunRecord {
   const parked = session?.parked?.record;
-  const waiting = new Set(parked?.summary?.interrupts.map((interrupt) => interrupt.id));
+  if (parked === undefined) throw refused("not-parked", submission);
+  const waiting = new Set(parked.summary?.interrupts.map((interrupt) => interrupt.id));
   const named = Object.keys(answers);
-  if (parked === undefined || named.length === 0 || !named.every((id) => waiting.has(id))) {
-    const message =
-      parked === undefined
-        ? `No interrupt of session \`${sessionId}\` waits for an answer.`
-        : `The answers for session \`${sessionId}\` do not name interrupts that wait in it.`;
-    throw new AgentError("INTERRUPT_STALE", message, { sessionId });
-  }
+  if (named.length === 0 || !named.every((id) => waiting.has(id))) throw refused("stale", submission);
   return parked;
 }
 
@@ -36,25 +51,38 @@ export function checkRoom(
   submission: Submission,
   queued: number,
 ): void {
-  const { sessionId, onBusy, queueLimit, totalQueueLimit } = submission;
+  const { onBusy, queueLimit, totalQueueLimit } = submission;
   const waiting = session?.queue?.size ?? 0;
-  const takesOver = onBusy === "interrupt" || onBusy === "rollback";
-  if (!takesOver && session?.parked !== undefined) {
-    const message = `Session \`${sessionId}\` waits for the answer to an interrupt. Resume it first.`;
-    throw new AgentError("INTERRUPT_PENDING", message, { sessionId });
-  }
-  if (onBusy === "reject" && (waiting > 0 || session?.running !== undefined)) {
-    throw new AgentError("SESSION_BUSY", `Session \`${sessionId}\` has a run under way.`, { sessionId });
-  }
   const ahead = waiting + (session?.running === undefined ? 0 : 1);
-  if (!takesOver && ahead > queueLimit) {
-    const message = `The queue of session \`${sessionId}\` is full with ${String(queueLimit)} waiting.`;
-    throw new AgentError("QUEUE_FULL", message, { sessionId });
-  }
-  if (queued - (takesOver ? waiting : 0) >= totalQueueLimit) {
-    const message = `Session \`${sessionId}\` cannot queue a run: all sessions together have ${String(queued)} waiting.`;
-    throw new AgentError("QUEUE_FULL", message, { sessionId });
-  }
+  const takesOver = onBusy === "interrupt" || onBusy === "rollback";
+  if (!takesOver && session?.parked !== undefined) throw refused("pending", submission);
+  if (onBusy === "reject" && ahead > 0) throw refused("busy", submission);
+  if (!takesOver && ahead > queueLimit) throw refused("full", submission);
+  if (queued - (takesOver ? waiting : 0) >= totalQueueLimit) throw refused("total", submission, queued);
+}
+
+/** The run as it is accepted. `answered` is the one that it goes on with, `sticky` what then sticks to the session. */
+export function acceptedRun(
+  submission: Submission,
+  answered: RunRecord | undefined,
+  sticky: JsonObject | undefined,
+  now: number,
+): RunRecord {
+  const { threadId, sessionId, userId, runId, input, fingerprint, affinity } = submission;
+  return {
+    threadId,
+    sessionId,
+    ...(userId === undefined ? {} : { userId }),
+    runId,
+    turnId: answered?.turnId ?? runId,
+    input: copyJson(input),
+    fingerprint,
+    config: answered?.config ?? mergeJson(submission.defaults, sticky),
+    ...(affinity === undefined ? {} : { affinity }),
+    status: "queued",
+    attempt: 0,
+    createdAt: now,
+  };
 }
 
 export function leaseLost(lease: Lease): AgentError {

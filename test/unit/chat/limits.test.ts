@@ -151,7 +151,7 @@ describe("withAgent", () => {
     const running = first.chat.chat({ sessionId: "s", message: "wait" });
     await running.accepted;
     const used = first.chat.withAgent({ sessionId: "s" }, () => "used");
-    await eventually(async () => (await store.runs.session("s.s"))?.queued === 1);
+    await eventually(async () => (await store.runs.sessions(["s.s"])).get("s.s")?.queued === 1);
     await first.chat.close({ drainMs: 0 });
     await expect(used).rejects.toMatchObject({ code: "RUN_CANCELLED" });
     const second = customChat(waiting, { store });

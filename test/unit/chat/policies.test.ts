@@ -1,4 +1,6 @@
+import { tool } from "@langchain/core/tools";
 import { describe, expect, test } from "vitest";
+import { z } from "zod";
 import type { RunEvent } from "../../../src/run-event.js";
 import { ScriptedChatModel } from "../../../src/testing/index.js";
 import {
@@ -127,16 +129,16 @@ test("rollback undoes what the stopped turn had already stored", async () => {
     model: new ScriptedChatModel(async (messages, { options }) => {
       const last = messages.at(-1);
       if (last?.type === "tool" && options.signal !== undefined) return untilAbort(options.signal);
-      return lastUserText(messages) === "use it" ? { toolCalls: [{ name: "missing", args: {} }] } : "fine";
+      return lastUserText(messages) === "use it" ? { toolCalls: [{ name: "look", args: {} }] } : "fine";
     }),
-    tools: [],
+    tools: [tool(() => "seen", { name: "look", description: "", schema: z.object({}) })],
   });
   await chat.chat({ ...session, message: "first" }).result;
   const slow = chat.chat({ ...session, message: "use it" });
   const seen: RunEvent[] = [];
   for await (const event of slow) {
     seen.push(event);
-    if (event.type === "tool-input-available") break;
+    if (event.type === "tool-output-available") break;
   }
   await chat.chat({ ...session, message: "instead", onBusy: "rollback" }).result;
   const { messages } = await chat.getHistory(session);

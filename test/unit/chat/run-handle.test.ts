@@ -3,6 +3,8 @@ import { setMaxListeners } from "node:events";
 import { buildSync } from "esbuild";
 import { describe, expect, test, vi } from "vitest";
 import { AgentError } from "../../../src/errors.js";
+import type { BatchIterator } from "../../../src/internal/lazy-iterator.js";
+import type { RunEvent } from "../../../src/run-event.js";
 import { RunEngine } from "../../../src/runs/run-engine.js";
 import { memoryStore } from "../../../src/store/memory/memory-store.js";
 import type { EventLog } from "../../../src/store/store.js";
@@ -32,6 +34,24 @@ const worker = agents(async function* (input, { signal }) {
 });
 
 describe("a handle", () => {
+  test("gives what is at hand in one go, the end included, and nothing twice", async () => {
+    const { chat } = customChat(worker);
+    const run = chat.chat({ ...session, message: "hi" });
+    await run.result;
+    const one = await eventsOf(run);
+    for (const limit of [1, 2, 100]) {
+      const events = run[Symbol.asyncIterator]() as BatchIterator<RunEvent>;
+      expect(events.take?.(limit)).toEqual([]);
+      const seen: RunEvent[] = [];
+      for (let next = await events.next(); next.done !== true; next = await events.next()) {
+        const batch = events.take?.(limit) ?? [];
+        expect(batch.length).toBeLessThanOrEqual(limit);
+        seen.push(next.value, ...batch);
+      }
+      expect(seen).toEqual(one);
+    }
+  });
+
   test("is no thenable: awaiting it gives the handle itself", async () => {
     const { chat } = customChat(worker);
     const run = chat.chat({ ...session, message: "hi" });
@@ -175,12 +195,12 @@ describe("a handle", () => {
     const child = spawnSync(process.execPath, ["--input-type=module", "-"], {
       input: built.outputFiles[0]?.text ?? "",
       encoding: "utf8",
-      timeout: 60_000,
+      timeout: 100_000,
     });
     expect(child.stderr.split("\n").filter((line) => line.includes("Error"))).toEqual([]);
     expect(child.stdout.trim()).toBe("alive");
     expect(child.status).toBe(0);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("follow", () => {

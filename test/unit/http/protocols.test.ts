@@ -14,6 +14,11 @@ import {
   type UiMessageChunk,
 } from "../../../src/http/index.js";
 
+import { answersOf } from "../../../src/http/protocols/approvals.js";
+import { UiMessageStreamEncoder } from "../../../src/http/protocols/ai-sdk.js";
+import { EventStreamEncoder } from "../../../src/http/protocols/events.js";
+import { encodeAll } from "../../../src/http/protocols/protocol.js";
+
 function events(...list: (AgentEvent | RunLifecycleEvent)[]): RunEvent[] {
   return list.map((event, index) => ({ ...event, seq: index + 1 }));
 }
@@ -98,12 +103,16 @@ describe("approvals", () => {
       state: "approval-responded",
       approval: { id, approved, ...(approved ? {} : { reason: "no" }) },
     });
-    const parse = (...parts: object[]): unknown =>
-      parseUiChatRequest({ id: "s", messages: [{ id: "x", role: "assistant", parts }] });
+    const parse = (...parts: object[]): unknown => {
+      const asked = parseUiChatRequest({ id: "s", messages: [{ id: "x", role: "assistant", parts }] });
+      return asked.kind === "answers" ? { ...asked, answers: answersOf(asked.approvals) } : asked;
+    };
     expect(parse(part("i:1:1", false), part("i2:0", true), part("i:1:0", true))).toMatchObject({
       messageId: "x",
       answers: {
-        "i:1": { decisions: [{ type: "approve" }, { type: "reject", message: "no" }] },
+        "i:1": {
+          decisions: [{ type: "approve" }, { type: "reject", message: "User rejected the tool call: no" }],
+        },
         i2: { decisions: [{ type: "approve" }] },
       },
     });
@@ -113,10 +122,11 @@ describe("approvals", () => {
       { interruptId: "i1:1", status: "cancelled" },
       { interruptId: "i1:0", status: "resolved", payload: { approved: true } },
       { interruptId: "q:input", status: "resolved", payload: 5 },
+      { interruptId: "p:input", status: "cancelled", payload: 6 },
     ];
     expect(parseAgUiRequest({ threadId: "t", runId: "r", resume }).input).toEqual({
       kind: "answers",
-      answers: { q: 5, i1: { decisions: [{ type: "approve" }, { type: "reject" }] } },
+      answers: { q: 5, p: null, i1: { decisions: [{ type: "approve" }, { type: "reject" }] } },
     });
   });
 
@@ -145,6 +155,36 @@ describe("approvals", () => {
 });
 
 describe("the AI SDK's stream", () => {
+  test("arguments are written only of a call that this stream has begun", () => {
+    const delta = { type: "tool-input-delta", toolCallId: "a", delta: "{" } as const;
+    const known = { knownToolCalls: [{ toolCallId: "a", toolName: "add", input: undefined }] };
+    for (const options of [{}, known]) {
+      expect(ui(events(started, delta), options).map(({ type }) => type)).toEqual(["start"]);
+    }
+    const start = { type: "tool-input-start", toolCallId: "a", toolName: "add" } as const;
+    expect(ui(events(started, start, delta)).map(({ type }) => type)).toEqual([
+      "start",
+      "tool-input-start",
+      "tool-input-delta",
+    ]);
+    // The client shows it whole.
+    expect(ui(events(started, start, delta), known).map(({ type }) => type)).toEqual(["start"]);
+  });
+
+  test("a question is put to no call that has been answered, though it looks the same", () => {
+    const knownToolCalls = ["a", "b"].map((toolCallId) => ({
+      toolCallId,
+      toolName: "remove",
+      input: { path: "/1", force: true },
+      answered: toolCallId === "a",
+    }));
+    expect(ui(events(started, approval("i", "/1"), interrupted), { knownToolCalls })).toContainEqual({
+      type: "tool-approval-request",
+      approvalId: "i:0",
+      toolCallId: "b",
+    });
+  });
+
   test("an output whose call was never shown is given one first", () => {
     const output: AgentEvent = { type: "tool-output-available", toolCallId: "a", toolName: "add", output: 3 };
     expect(ui(events(started, output)).map(({ type }) => type)).toEqual([
@@ -181,10 +221,12 @@ describe("the AI SDK's stream", () => {
       "text-delta",
       "text-end",
       "finish-step",
+      "data-run-resumed",
       "start-step",
       "finish-step",
       "finish",
     ]);
+    expect(ui(list)).toContainEqual({ type: "data-run-resumed", data: { attempt: 2, cutOff: 1 } });
     expect(agUi(list).map(({ type }) => type)).toEqual([
       "RUN_STARTED",
       "STEP_STARTED",
@@ -192,10 +234,28 @@ describe("the AI SDK's stream", () => {
       "TEXT_MESSAGE_CONTENT",
       "TEXT_MESSAGE_END",
       "STEP_FINISHED",
+      "CUSTOM",
       "STEP_STARTED",
       "STEP_FINISHED",
       "RUN_FINISHED",
     ]);
+    const value = { attempt: 2, messageIds: ["t"] };
+    expect(agUi(list)).toContainEqual({ type: "CUSTOM", name: "run-resumed", value });
+  });
+
+  test("a run that was handed over between two steps has nothing cut off", () => {
+    const list = events(
+      started,
+      { type: "step-started", step: 1 },
+      { type: "text-start", id: "t" },
+      { type: "text-delta", id: "t", delta: "whole" },
+      { type: "text-end", id: "t" },
+      { type: "run-resumed", attempt: 2 },
+      completed,
+    );
+    expect(ui(list)).toContainEqual({ type: "data-run-resumed", data: { attempt: 2, cutOff: 0 } });
+    const value = { attempt: 2, messageIds: [] };
+    expect(agUi(list)).toContainEqual({ type: "CUSTOM", name: "run-resumed", value });
   });
 
   test("the words of failing tools and runs are not shown, unless the host says so for tools", () => {
@@ -282,4 +342,36 @@ test.each(["r", "a:b/c ü\n", "%:%"])("event ids are read back: %j", (runId) => 
   const id = toEventId(runId, 12);
   expect(id).not.toMatch(/[\r\n]/);
   expect(parseEventId(id)).toEqual({ runId, seq: 12 });
+});
+
+describe("events that are there together", () => {
+  const together = events(
+    { type: "step-started", step: 1 },
+    { type: "reasoning-start", id: "r" },
+    { type: "reasoning-delta", id: "r", delta: "why" },
+    { type: "reasoning-end", id: "r" },
+    { type: "text-start", id: "t" },
+    { type: "text-delta", id: "t", delta: "a" },
+    { type: "text-delta", id: "t", delta: "b" },
+    { type: "text-start", id: "u" },
+    { type: "text-delta", id: "t", delta: "c" },
+    { type: "text-delta", id: "u", delta: "d" },
+    { type: "text-delta", id: "u", delta: "e" },
+  );
+
+  test("pieces of one text come joined where nothing lies between them", () => {
+    const text = encodeAll(new UiMessageStreamEncoder(), together);
+    expect([...text.matchAll(/"id":"(.)","delta":"(\w+)"/g)].map(([, id, delta]) => [id, delta])).toEqual([
+      ["r", "why"],
+      ["t", "ab"],
+      ["t", "c"],
+      ["u", "de"],
+    ]);
+  });
+
+  test("numbered ones stay apart: a reader goes on from any of them", () => {
+    const encoder = new EventStreamEncoder("run");
+    expect(encodeAll(encoder, together)).toBe(together.map((event) => encoder.encode(event)).join(""));
+    expect(encodeAll(encoder, together).match(/^id: run:\d+$/gm)).toHaveLength(together.length);
+  });
 });

@@ -1,6 +1,10 @@
-import { expect, test } from "vitest";
+import { IncomingMessage, ServerResponse } from "node:http";
+import { Socket } from "node:net";
+import { Duplex } from "node:stream";
+import { describe, expect, test } from "vitest";
 import type { RunEvent } from "../../../src/index.js";
-import { sseBody } from "../../../src/http/sse.js";
+import { sendReply } from "../../../src/http/node-response.js";
+import { EventBody, toWebStream } from "../../../src/http/sse.js";
 import { ManualClock } from "../../../src/testing/index.js";
 
 /** Events that a test hands out one by one, and a count of what was taken. */
@@ -42,7 +46,7 @@ function open(source: Source, heartbeatMs = 0) {
   const clock = new ManualClock();
   const abort = new AbortController();
   const errors: unknown[] = [];
-  const body = sseBody({
+  const events = new EventBody({
     events: source,
     encoder: {
       encode: (event) => ("delta" in event ? event.delta : `<${event.type}>`),
@@ -50,9 +54,9 @@ function open(source: Source, heartbeatMs = 0) {
     },
     clock,
     heartbeatMs,
-    signal: abort.signal,
     onError: (error) => errors.push(error),
   });
+  const body = toWebStream(events, abort.signal);
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   return { clock, abort, errors, body, reader };
 }
@@ -73,18 +77,43 @@ test("opens at once, and puts what comes in one turn into one chunk", async () =
   expect((await reader.read()).done).toBe(true);
 });
 
+/** One that gives what is at hand in one go, as those of a service do. */
+class BatchSource extends Source {
+  readonly limits: number[] = [];
+  readonly atHand: RunEvent[] = [];
+
+  take(limit: number): readonly RunEvent[] {
+    this.limits.push(limit);
+    return this.atHand.splice(0, limit);
+  }
+}
+
+test("what a source has at hand goes into the same chunk, in its order, a bounded number at a time", async () => {
+  const source = new BatchSource();
+  source.atHand.push(...Array.from({ length: 1_000 }, (_, index) => delta(`${String(index)},`)));
+  const { reader } = open(source);
+  expect((await reader.read()).value).toBe(": open\n\n");
+  const next = reader.read();
+  source.give(delta("first,"));
+  const texts = (await next).value?.split(",") ?? [];
+  expect(texts.slice(0, 3)).toEqual(["first", "0", "1"]);
+  const [limit = 0] = source.limits;
+  expect(texts).toHaveLength(limit + 2);
+  expect(limit).toBeLessThan(256);
+});
+
 test("a reader that does not read stops the taking of events at a bound", async () => {
   const source = new Source();
   source.give(...Array.from({ length: 1_000 }, () => delta("x".repeat(1_024))), undefined);
   const clock = new ManualClock();
-  const body = sseBody({
+  const events = new EventBody({
     events: source,
     encoder: { encode: (event) => ("delta" in event ? event.delta : ""), fail: () => "" },
     clock,
     heartbeatMs: 0,
-    signal: new AbortController().signal,
     onError: () => undefined,
   });
+  const body = toWebStream(events, new AbortController().signal);
   for (let index = 0; index < 20; index += 1) await turn();
   expect(source.taken).toBeLessThanOrEqual(65);
   const text = await new Response(body).text();
@@ -124,6 +153,30 @@ test("cancelling the body detaches the reader and leaves no timer", async () => 
   expect(clock.pending).toBe(0);
 });
 
+test("no timer runs while text waits for somebody to read it", async () => {
+  const source = new Source();
+  const clock = new ManualClock();
+  const encoder = { encode: () => "", fail: () => "" };
+  const body = new EventBody({
+    events: source,
+    encoder,
+    clock,
+    heartbeatMs: 1_000,
+    onError: () => undefined,
+  });
+  body.open(() => undefined);
+  expect(clock.pending).toBe(0);
+  expect(body.take()).toBe(": open\n\n");
+  expect(clock.pending).toBe(1);
+  await clock.advance(2_000);
+  await clock.advance(1_000);
+  expect(clock.pending).toBe(0);
+  expect(body.take()).toBe(": ping\n\n");
+  expect(clock.pending).toBe(1);
+  body.cancel();
+  expect(clock.pending).toBe(0);
+});
+
 test("an aborted request detaches too, though nobody cancels the body", async () => {
   const source = new Source();
   const { clock, abort, reader } = open(source, 1_000);
@@ -147,4 +200,71 @@ test("a reading that fails ends with the protocol's error, and tells the host", 
   for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
   expect(text).toBe("a<failed>");
   expect(errors).toEqual([failure]);
+});
+
+describe("Node's response", () => {
+  /** A response whose client takes what is written only when `read` is called. */
+  function answer(source: Source) {
+    const clock = new ManualClock();
+    let text = "";
+    let take: (() => void) | undefined;
+    const socket = new Duplex({
+      read: () => undefined,
+      write: (chunk: Buffer, _encoding, done) => {
+        text += chunk.toString();
+        take = done;
+      },
+    });
+    // A response needs no more of its socket than a stream has.
+    const res = new ServerResponse(new IncomingMessage(new Socket()));
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- see above
+    res.assignSocket(socket as Socket);
+    // As a server does.
+    socket.on("drain", () => res.emit("drain"));
+    const body = new EventBody({
+      events: source,
+      encoder: { encode: (event) => ("delta" in event ? event.delta : ""), fail: () => "" },
+      clock,
+      heartbeatMs: 1_000,
+      onError: () => undefined,
+    });
+    const sent = sendReply(res, { status: 200, headers: {}, body });
+    const read = (): void => {
+      const done = take;
+      take = undefined;
+      done?.();
+    };
+    return { clock, res, socket, sent, read, text: () => text };
+  }
+
+  test("a client that does not read stops the taking of events at a bound; when it reads it gets all", async () => {
+    const source = new Source();
+    source.give(...Array.from({ length: 1_000 }, () => delta("x".repeat(1_024))), undefined);
+    const { res, sent, read, text } = answer(source);
+    for (let index = 0; index < 100; index += 1) await turn();
+    expect(source.taken).toBeLessThan(300);
+    expect(res.writableLength).toBeLessThan(300_000);
+    for (let index = 0; index < 10_000 && !res.writableFinished; index += 1) {
+      read();
+      await turn();
+    }
+    await sent;
+    expect(source.taken).toBe(1_000);
+    expect(text().match(/x/g)).toHaveLength(1_000 * 1_024);
+  });
+
+  test("a client that goes away detaches the reader and leaves no timer", async () => {
+    const source = new Source();
+    source.give(delta("a"));
+    const { clock, res, sent } = answer(source);
+    await turn();
+    expect(clock.pending).toBe(1);
+    // What Node does with the response of a connection that closes.
+    res.destroy();
+    res.emit("close");
+    await sent;
+    await turn();
+    expect(source.returned).toBe(1);
+    expect(clock.pending).toBe(0);
+  });
 });

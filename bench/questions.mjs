@@ -1,0 +1,21 @@
+/** The questions in the order in which they are asked and reported; each is a file of this folder. */
+export const QUESTIONS = [
+  "import-time",
+  "turn-overhead",
+  "token-cost",
+  "history",
+  "idle-agents",
+  "memory",
+  "paced-streams",
+  "fairness",
+  "http",
+  "peer-memory",
+  "cold-start",
+  "durable-savers",
+  "durable-turns",
+  "durable-follow",
+  "durable-takeover",
+  "durable-resume",
+  "durable-many-sessions",
+  "scale-out",
+];

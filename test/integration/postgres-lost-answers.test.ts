@@ -1,0 +1,61 @@
+import { PGlite } from "@electric-sql/pglite";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { LedgerHint } from "../../src/store/store.js";
+import { submission, threadOf } from "../support/ledger-requests.js";
+import { PostgresLedgerParts } from "../support/postgres-ledger.js";
+
+describe("A step whose answer is lost", () => {
+  let embedded: PGlite;
+  let parts: PostgresLedgerParts;
+  /** The next statement that has this in it is done, and its answer is lost. */
+  let losing: string | undefined;
+
+  beforeAll(async () => {
+    embedded = await PGlite.create();
+    const client = {
+      exec: (sql: string) => embedded.exec(sql),
+      transaction: embedded.transaction.bind(embedded),
+      query: async (sql: string, params?: unknown[]) => {
+        const result = await embedded.query<object>(sql, params);
+        if (losing === undefined || !sql.includes(losing)) return result;
+        losing = undefined;
+        throw Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
+      },
+    };
+    parts = new PostgresLedgerParts(client, { schema: "s" });
+    await parts.init();
+  });
+
+  afterAll(async () => {
+    await parts.close();
+    await embedded.close();
+  });
+
+  it("submits a run once, and tells this process that it can be claimed", async () => {
+    const hints: LedgerHint[] = [];
+    const stop = parts.runs.watch((hint) => hints.push(hint));
+    losing = "submit_run";
+    const { created } = await parts.runs.submit(submission({ sessionId: "submitted" }));
+    stop();
+    expect(losing).toBeUndefined();
+    expect(created).toBe(true);
+    expect(hints).toContainEqual({ type: "queue" });
+  });
+
+  it("cancels no second run in place of the one that came next", async () => {
+    for (const runId of ["first", "second"])
+      await parts.runs.submit(submission({ sessionId: "cancelled", runId }));
+    losing = "cancel_run";
+    const thread = threadOf("cancelled");
+    await expect(parts.runs.cancel(thread)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect((await parts.runs.get(thread, "first"))?.status).toBe("cancelled");
+    expect((await parts.runs.get(thread, "second"))?.status).toBe("queued");
+  });
+
+  it("cancels a run that is named, and says so", async () => {
+    await parts.runs.submit(submission({ sessionId: "named", runId: "r" }));
+    losing = "cancel_run";
+    expect((await parts.runs.cancel(threadOf("named"), "r"))?.status).toBe("cancelled");
+    expect(losing).toBeUndefined();
+  });
+});
