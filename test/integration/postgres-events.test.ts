@@ -1,3 +1,4 @@
+import { connect, createServer, type AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PGlite } from "@electric-sql/pglite";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
@@ -18,6 +19,13 @@ async function migrate(parts: PostgresParts): Promise<void> {
     },
     { retry: false },
   );
+}
+
+/** A message of PostgreSQL's protocol. */
+function message(type: string, body: Buffer): Buffer {
+  const head = Buffer.from(`${type}....`);
+  head.writeInt32BE(body.length + 4, 1);
+  return Buffer.concat([head, body]);
 }
 
 async function seqs(parts: PostgresParts, { threadId }: Lease, runId: string, after = 0): Promise<number[]> {
@@ -307,8 +315,8 @@ describeWithPostgres("the Postgres store's parts, on a server", () => {
   let server: PostgresServer;
   let url: string;
   const opened: PostgresParts[] = [];
-  const open = (options: PartsOptions = {}): PostgresParts => {
-    const parts = new PostgresParts(url, options);
+  const open = (options: PartsOptions = {}, at = url): PostgresParts => {
+    const parts = new PostgresParts(at, options);
     opened.push(parts);
     return parts;
   };
@@ -453,6 +461,40 @@ describeWithPostgres("the Postgres store's parts, on a server", () => {
       })();
       await Promise.all([restarting, appending]);
       expect(await seqs(parts, lease, "r")).toHaveLength(50);
+    });
+
+    // An `error` event of a connection that nobody listens to would end the process, and fails this run.
+    it("outlives a server that says in one breath that it is ready and that it shuts down", async () => {
+      const real = new URL(url);
+      let connections = 0;
+      const proxy = createServer((client) => {
+        client.on("error", () => undefined);
+        if (++connections > 3) {
+          client.pipe(connect(Number(real.port), real.hostname)).pipe(client);
+          return;
+        }
+        const fields = "SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0";
+        client.once("data", () => {
+          client.end(
+            Buffer.concat([
+              message("R", Buffer.from([0, 0, 0, 0])),
+              message("Z", Buffer.from("I")),
+              message("E", Buffer.from(fields)),
+            ]),
+          );
+        });
+      });
+      await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+      try {
+        const at = new URL(url);
+        at.port = String((proxy.address() as AddressInfo).port);
+        const parts = open({ retryMs: 15_000 }, at.href);
+        const rows = await parts.database.query("SELECT 1 AS n", [], { retry: true });
+        expect(rows).toEqual([{ n: 1 }]);
+        expect(connections).toBe(4);
+      } finally {
+        proxy.close();
+      }
     });
   });
 

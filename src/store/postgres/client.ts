@@ -28,7 +28,7 @@ export interface PostgresConnection {
 export interface PostgresPool {
   connect(): Promise<PostgresConnection>;
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  on(event: "error", listener: (...args: any[]) => void): unknown;
+  on(event: "error" | "acquire", listener: (...args: any[]) => void): unknown;
   readonly options?: { readonly max?: number | undefined } | undefined;
 }
 
@@ -63,8 +63,28 @@ export interface DatabaseOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Pools that have a listener: an idle connection that is lost is an event, and without one it ends the process. */
+/** Pools, and their connections, that have a listener for errors. */
 const guarded = new WeakSet<object>();
+
+/**
+ * A connection that is lost is an event, and an event that nobody listens to ends the process. The pool listens to idle
+ * connections and tells of them; whoever has one checked out listens to it, but only once `connect()` has settled, which
+ * is too late when the server says in one breath that it is ready and that it shuts down. `acquire` comes before.
+ */
+function guard(pool: PostgresPool): void {
+  if (guarded.has(pool)) return;
+  guarded.add(pool);
+  pool.on("error", () => {
+    // The pool has let go of the connection; the next statement gets another or says what is wrong.
+  });
+  pool.on("acquire", (connection: PostgresConnection) => {
+    if (guarded.has(connection)) return;
+    guarded.add(connection);
+    connection.on("error", () => {
+      // Its statements fail, which says enough.
+    });
+  });
+}
 
 /**
  * All statements of a store go through here: errors become {@link AgentError}s, and what can be tried again is.
@@ -98,12 +118,7 @@ export class Database {
     this.schema = quoteName(options.schema);
     this.clock = options.clock;
     this.#options = options;
-    if (this.pool !== undefined && !guarded.has(this.pool)) {
-      guarded.add(this.pool);
-      this.pool.on("error", () => {
-        // The pool has let go of the connection; the next statement gets another or says what is wrong.
-      });
-    }
+    if (this.pool !== undefined) guard(this.pool);
   }
 
   /**
