@@ -42,10 +42,10 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          // Processes that are killed, and leases that run out: nearly all of it is waiting, so more files at once. But
-          // nothing else at once, for a process that comes to nothing for a whole lease loses it.
+          // Processes that are killed, and leases that run out: nearly all of it is waiting. But nothing else at once, for a
+          // process that comes to nothing for a whole lease loses it.
           name: "faults",
-          maxWorkers: 6,
+          maxWorkers: 4,
           include: ["test/faults/**/*.test.ts"],
           setupFiles: ["test/support/leak-guard.ts", "test/support/patience.ts"],
           globalSetup: ["test/faults/cluster/build.ts"],

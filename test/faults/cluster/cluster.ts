@@ -17,7 +17,7 @@ import { until } from "./until.js";
 import { Unreachable, WorkerProcess } from "./worker-process.js";
 
 /** How long a worker that went silent keeps its sessions here. */
-export const LEASE_MS = 2_000;
+export const LEASE_MS = 3_000;
 /** How long it takes at most until a worker looks for runs to take over: a quarter of the lease. */
 export const SCAN_MS = LEASE_MS / 4;
 /** What a machine may add that has much else to do. How long things take is measured by bench/; here it is bounded. */
