@@ -42,3 +42,11 @@ export function swallowing<F extends (...args: never[]) => Promise<unknown>>(
   // It takes and gives what the method does.
   return swallow as unknown as F;
 }
+
+/** A JSON text as it comes out of a column that takes neither NUL nor characters of two units. */
+export function mangled(json: string): string {
+  return json
+    .replaceAll("\\u0000", "")
+    .replace(/[\ud800-\udfff]/g, "?")
+    .replace(/\\ud[89a-f]../g, "?");
+}

@@ -1,6 +1,6 @@
 import type { RunLedger, RunRecord, Submission } from "../../../src/store/store.js";
 import { identify } from "../../../src/session.js";
-import { breaking, swallowing, type Break } from "./break.js";
+import { breaking, mangled, swallowing, type Break } from "./break.js";
 
 function ledger(change: (inner: RunLedger) => Partial<RunLedger>): Break {
   return breaking("runs", change);
@@ -39,15 +39,7 @@ function showing(change: (run: RunRecord) => RunRecord): Break {
   }));
 }
 
-const mangled = (text: string): string =>
-  text
-    .replaceAll("\0", "")
-    .replace(/[\ud800-\udfff]/g, "?")
-    .slice(0, 100_000);
-
-const mangles = showing(
-  (run) => JSON.parse(mangled(JSON.stringify(run).replaceAll("\\u0000", ""))) as RunRecord,
-);
+const mangles = showing((run) => JSON.parse(mangled(JSON.stringify(run))) as RunRecord);
 const truncates = showing((run) => ({
   ...run,
   input: { kind: "message", message: { id: "m", content: "cut" } },
@@ -183,10 +175,12 @@ export const brokenLedgers: Readonly<Record<string, Break>> = {
   "ledger: a config value that is undefined changes nothing": forgetsConfig,
   "ledger: interrupt cancels what waits and marks what runs": enqueues,
   "ledger: interrupt and rollback need no room in the session's queue": enqueues,
+  "ledger: a run that was told to stop parks nothing": enqueues,
   "ledger: rollback gives the turn that has begun to the next claim, to be undone": interruptsOnly,
   "ledger: rollback undoes a turn that was released": interruptsOnly,
   "ledger: turns come to be undone, oldest first, until a run says that they are": undoesTwice,
   "ledger: texts and JSON of every kind come back unchanged": mangles,
+  "ledger: texts of a summary and an error come back unchanged": mangles,
   "ledger: a message of 200 KB comes back unchanged": truncates,
   "ledger: interrupts park the session, and what waits stays": noParking,
   "ledger: a parked session refuses new runs": accepting("INTERRUPT_PENDING"),
@@ -206,6 +200,7 @@ export const brokenLedgers: Readonly<Record<string, Break>> = {
   "ledger: one run of a session at a time, in the order of acceptance": handsOutTwice,
   "ledger: each acquisition has a higher epoch and an owner of its own": sameOwner,
   "ledger: no user has more runs running than the limit, and the others pass": noUserLimit,
+  "ledger: a takeover takes no second place of its user's limit": noUserLimit,
   "ledger: the limit per user is that of the caller": noUserLimit,
   "ledger: a run that ends otherwise gives back its user's place too": noUserLimit,
   "ledger: a run with affinity goes to its process alone and holds up no other session": forgetsAffinity,
@@ -279,6 +274,7 @@ export const brokenLedgers: Readonly<Record<string, Break>> = {
   "ledger: the state slot takes 1 MB": noStateSlot,
   "ledger: no state is written outside of a run": staleState,
   "ledger: who submits a run hears that one may be claimable": deaf,
+  "ledger: the end of a queued run is hinted, to other processes too": deaf,
   "ledger: the end of a run is hinted, to other processes too": deaf,
   "ledger: the stop mark of a run is hinted, to other processes too": deaf,
   "ledger: a deletion is hinted to the owner of the running run": deaf,
