@@ -1,9 +1,14 @@
 /* Scenario 12: rolling restarts under load, runs that are handed over, and deleting a session that is at work. */
 import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
 import { expect, test } from "vitest";
 import type { ServiceHealth, ServiceStats } from "../../src/index.js";
-import { SLACK_MS } from "./cluster/cluster.js";
-import { onEachEngine } from "./cluster/on-each-engine.js";
+import { systemClock } from "../../src/internal/clock.js";
+import { Database } from "../../src/store/postgres/client.js";
+import { migrate } from "../../src/store/postgres/migrate.js";
+import { migrations, type Migration } from "../../src/store/postgres/schema/index.js";
+import { SLACK_MS, type Cluster } from "./cluster/cluster.js";
+import { onEachEngine, onPostgres } from "./cluster/on-each-engine.js";
 import { answerOf, type Program } from "./cluster/protocol.js";
 import { lastTextOf } from "./cluster/reading.js";
 import { now } from "./cluster/records.js";
@@ -13,29 +18,40 @@ import { until } from "./cluster/until.js";
 const LONG_LEASE_MS = 60_000;
 const DRAIN_MS = 1_500;
 
+/** Users who say one thing after another, and look at each answer. */
+function chatting(cluster: Cluster): { stop(): Promise<number> } {
+  let going = true;
+  const users = Array.from({ length: 12 }, async (_, user) => {
+    const session = { sessionId: "s", userId: `u${String(user)}` };
+    const said: string[] = [];
+    while (going) {
+      const runId = `u${String(user)}-${String(said.length)}`;
+      const program: Program =
+        user % 3 === 0
+          ? { run: runId, rounds: [["alpha", "beta"]], words: 30, slowMs: 20 }
+          : { run: runId, rounds: [["alpha"]] };
+      await cluster.send({ ...session, runId, program });
+      said.push(runId);
+      const events = await cluster.read({ ...session, runId });
+      expect(events.at(-1)).toMatchObject({ type: "run-finished", outcome: "completed" });
+      expect(lastTextOf(events)).toBe(answerOf(program));
+    }
+    const history = await cluster.history(session);
+    expect(history.filter(({ role }) => role === "user").map(({ id }) => id)).toEqual(said);
+    return said.length;
+  });
+  return {
+    stop: async () => {
+      going = false;
+      return (await Promise.all(users)).reduce((sum, count) => sum + count, 0);
+    },
+  };
+}
+
 onEachEngine("a rolling restart", (engine) => {
   test("under load loses no run, and each process exits by its deadline", async () => {
     const cluster = await engine.cluster(3, { workers: { drainMs: DRAIN_MS, leaseMs: LONG_LEASE_MS } });
-    let rolling = true;
-    const users = Array.from({ length: 12 }, async (_, user) => {
-      const session = { sessionId: "s", userId: `u${String(user)}` };
-      const said: string[] = [];
-      while (rolling) {
-        const runId = `u${String(user)}-${String(said.length)}`;
-        const program: Program =
-          user % 3 === 0
-            ? { run: runId, rounds: [["alpha", "beta"]], words: 30, slowMs: 20 }
-            : { run: runId, rounds: [["alpha"]] };
-        await cluster.send({ ...session, runId, program });
-        said.push(runId);
-        const events = await cluster.read({ ...session, runId });
-        expect(events.at(-1)).toMatchObject({ type: "run-finished", outcome: "completed" });
-        expect(lastTextOf(events)).toBe(answerOf(program));
-      }
-      const history = await cluster.history(session);
-      expect(history.filter(({ role }) => role === "user").map(({ id }) => id)).toEqual(said);
-      return said.length;
-    });
+    const users = chatting(cluster);
     for (const worker of [...cluster.workers]) {
       await sleep(300);
       await cluster.add();
@@ -46,9 +62,7 @@ onEachEngine("a rolling restart", (engine) => {
       expect(worker.output).not.toMatch(/Error/);
       expect(worker.records().at(-1)).toMatchObject({ event: "terminated" });
     }
-    rolling = false;
-    const turns = (await Promise.all(users)).reduce((sum, count) => sum + count, 0);
-    expect(turns).toBeGreaterThan(12);
+    expect(await users.stop()).toBeGreaterThan(12);
   });
 
   test("hands a run over that would take too long, at once and without waiting for the lease", async () => {
@@ -91,6 +105,53 @@ onEachEngine("a rolling restart", (engine) => {
       [owner!.name, "alpha"],
       [other.name, "beta"],
     ]);
+  });
+});
+
+onPostgres("a migration", (engine) => {
+  // As a later version might do it: each table gets a column and each function is replaced, in one transaction.
+  const next: Migration = {
+    version: migrations.at(-1)!.version + 1,
+    compatible: migrations.at(-1)!.version,
+    sql: [
+      `DO $$
+      DECLARE it record;
+      BEGIN
+        FOR it IN SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema() LOOP
+          EXECUTE format('ALTER TABLE %I ADD COLUMN later text NOT NULL DEFAULT %L', it.name, 'x');
+        END LOOP;
+        FOR it IN SELECT pg_get_functiondef(oid) AS body FROM pg_proc WHERE pronamespace = current_schema()::regnamespace LOOP
+          EXECUTE it.body;
+        END LOOP;
+      END $$`,
+    ],
+  };
+
+  test("of a later version, under load: those before it go on, and may still be started", async () => {
+    const cluster = await engine.cluster(2, { workers: { leaseMs: LONG_LEASE_MS } });
+    const users = chatting(cluster);
+    await until(() => cluster.steps("finish").length > 12);
+    const pool = new pg.Pool({ connectionString: engine.postgres.url, max: 1 });
+    const database = new Database(pool, {
+      ...{ clock: systemClock, schema: cluster.options.space },
+      ...{ retryMs: 60_000, statementTimeoutMs: 60_000 },
+    });
+    try {
+      await migrate(database, [...migrations, next]);
+    } finally {
+      await pool.end();
+    }
+    const before = cluster.steps("finish").length;
+    // One of the same version, as a rollback or a restart would start it.
+    const late = await cluster.add();
+    await until(() => cluster.steps("finish").filter(({ worker }) => worker === late.name).length > 3);
+    await until(() => cluster.steps("finish").length > before + 12);
+    await users.stop();
+    expect(cluster.notes("error")).toEqual([]);
+    const [{ version }] = (await engine.postgres.query(
+      `SELECT version FROM ${cluster.options.space}.schema_version`,
+    )) as [{ version: number }];
+    expect(version).toBe(next.version);
   });
 });
 

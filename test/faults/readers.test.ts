@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import type { RunEvent } from "../../src/index.js";
 import { random } from "../support/chat.js";
 import type { Cluster } from "./cluster/cluster.js";
-import { onEachEngine } from "./cluster/on-each-engine.js";
-import { answerOf, type Program } from "./cluster/protocol.js";
+import { onBoth, onEachEngine, onPostgres, type EngineUnderTest } from "./cluster/on-each-engine.js";
+import { answerOf, type Program, type WorkerOptions } from "./cluster/protocol.js";
 import { lastTextOf } from "./cluster/reading.js";
 import { until } from "./cluster/until.js";
 import { Refused } from "./cluster/worker-process.js";
@@ -33,9 +33,9 @@ async function restless(cluster: Cluster, seed: number): Promise<RunEvent[]> {
   }
 }
 
-onEachEngine("readers", (engine) => {
+function throughFailovers(engine: EngineUnderTest, storeOptions?: WorkerOptions["storeOptions"]): void {
   test("that reconnect to random nodes across two failovers miss nothing and get nothing twice", async () => {
-    const cluster = await engine.cluster(4);
+    const cluster = await engine.cluster(4, { workers: { storeOptions } });
     const program: Program = { run: "r", rounds: [["alpha"]], words: 120, slowMs: 20 };
     await cluster.send({ ...ref, program });
     const readers = Promise.all(Array.from({ length: 8 }, (_, seed) => restless(cluster, seed)));
@@ -60,6 +60,14 @@ onEachEngine("readers", (engine) => {
     // One that comes late, to a node that had nothing to do with it, has the same.
     expect(await cluster.read(ref, { via: () => cluster.any() })).toEqual(all[0]);
   });
+}
+
+onBoth("readers", throughFailovers);
+onPostgres("readers without LISTEN", (engine) => {
+  throughFailovers(engine, { listen: false, pollMs: 100 });
+});
+onEachEngine("readers", (engine) => {
+  throughFailovers(engine);
 
   test("behind what is kept are told so, and can begin again from the history", async () => {
     const cluster = await engine.cluster(2, { workers: { storeOptions: { maxEventsPerRun: 32 } } });

@@ -37,6 +37,7 @@ export interface Turn extends SessionRef {
 export interface ClusterOptions {
   readonly engine: WorkerOptions["engine"];
   readonly url: string;
+  readonly eventsUrl?: string | undefined;
   readonly space: string;
   /** What all workers get, unless `start` says otherwise. */
   readonly workers?: Partial<WorkerOptions> | undefined;
@@ -74,9 +75,9 @@ export class Cluster {
   /** Another worker. */
   async add(options: Partial<WorkerOptions> = {}): Promise<WorkerProcess> {
     const name = `w${String(++this.#names)}`;
-    const { engine, url, space, workers } = this.options;
+    const { engine, url, eventsUrl, space, workers } = this.options;
     const worker = await WorkerProcess.start(inject("worker"), this.#directory.path, {
-      ...{ name, engine, url, space },
+      ...{ name, engine, url, eventsUrl, space },
       modelUrl: this.model.url,
       gateUrl: this.gates.url,
       gates: true,

@@ -3,7 +3,7 @@ import { Redis } from "ioredis";
 import pg from "pg";
 import { memoryStore, type Store } from "../../../src/index.js";
 import { postgresStore } from "../../../src/store/postgres/index.js";
-import { redisStore } from "../../../src/store/redis/index.js";
+import { redisEventLog, redisStore } from "../../../src/store/redis/index.js";
 import type { WorkerOptions } from "./protocol.js";
 
 export interface OpenedEngine {
@@ -12,7 +12,7 @@ export interface OpenedEngine {
 }
 
 export function openEngine(
-  options: Pick<WorkerOptions, "engine" | "url" | "space" | "poolSize" | "storeOptions">,
+  options: Pick<WorkerOptions, "engine" | "eventsUrl" | "url" | "space" | "poolSize" | "storeOptions">,
 ): OpenedEngine {
   const { engine, url, space, storeOptions } = options;
   if (engine === "memory") {
@@ -20,9 +20,7 @@ export function openEngine(
     return { store, close: () => store.close() };
   }
   if (engine === "redis") {
-    const client = new Redis(url, { maxRetriesPerRequest: 1, connectTimeout: 2_000 });
-    // Each failed connection would be printed; the store reports what it makes of them.
-    client.on("error", () => undefined);
+    const client = connectRedis(url);
     const store = redisStore(client, { prefix: space, ...storeOptions });
     return {
       store,
@@ -39,11 +37,27 @@ export function openEngine(
   });
   pool.on("error", () => undefined);
   const store = postgresStore(pool, { schema: space, ...storeOptions });
+  const close = async (): Promise<void> => {
+    await store.close();
+    await pool.end();
+  };
+  const { eventsUrl } = options;
+  if (eventsUrl === undefined) return { store, close };
+  const client = connectRedis(eventsUrl);
+  const events = redisEventLog(client, { prefix: space });
   return {
-    store,
+    store: { ...store, events },
     close: async () => {
-      await store.close();
-      await pool.end();
+      await events.close();
+      client.disconnect();
+      await close();
     },
   };
+}
+
+function connectRedis(url: string): Redis {
+  const client = new Redis(url, { maxRetriesPerRequest: 1, connectTimeout: 2_000 });
+  // Each failed connection would be printed; the store reports what it makes of them.
+  client.on("error", () => undefined);
+  return client;
 }

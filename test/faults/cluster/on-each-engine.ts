@@ -60,10 +60,30 @@ export function onRedis(
   });
 }
 
+/** Postgres for state, Redis for events. */
+export function onBoth(title: string, fn: (engine: EngineUnderTest) => void): void {
+  describeWithPostgres(`${title}, on Postgres with events in Redis`, () => {
+    describeWithRedis("together", () => {
+      let redis: RedisServer | undefined;
+      beforeAll(async () => {
+        redis = await startRedis({ persistence: "always" });
+      });
+      afterAll(() => redis?.stop());
+      underTest(
+        "postgres",
+        () => startPostgres(),
+        fn,
+        () => redis?.url,
+      );
+    });
+  });
+}
+
 function underTest(
   name: EngineUnderTest["name"],
   start: () => Promise<PostgresServer | RedisServer>,
   fn: (engine: EngineUnderTest) => void,
+  eventsUrl: () => string | undefined = () => undefined,
 ): void {
   let server: PostgresServer | RedisServer | undefined;
   let spaces = 0;
@@ -116,15 +136,22 @@ function underTest(
     },
     async cluster(count, { history, keep = false, ...options } = {}) {
       const cluster = await Cluster.start(
-        { engine: name, url: running().url, space: `faults_${String(++spaces)}`, ...options },
+        {
+          ...{
+            engine: name,
+            url: running().url,
+            eventsUrl: eventsUrl(),
+            space: `faults_${String(++spaces)}`,
+          },
+          ...options,
+        },
         count,
       );
       clusters.push({ cluster, history, keep });
       return cluster;
     },
     open(cluster) {
-      const { engine, url, space } = cluster.options;
-      const store = openEngine({ engine, url, space });
+      const store = openEngine(cluster.options);
       opened.push(store);
       return store;
     },

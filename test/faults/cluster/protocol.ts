@@ -4,6 +4,8 @@
 export interface WorkerOptions {
   readonly name: string;
   readonly engine: "postgres" | "redis" | "memory";
+  /** A Redis for the events alone. */
+  readonly eventsUrl?: string | undefined;
   /** Of the engine, or of a proxy before it. */
   readonly url: string;
   /** The schema or key prefix. */
