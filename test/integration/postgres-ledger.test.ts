@@ -225,7 +225,7 @@ describeWithPostgres("the ledger on Postgres", () => {
           const begun = performance.now();
           expect((await other.runs.claim(request))?.run.sessionId).toBe("waits");
           expect(await other.runs.claim(request)).toBeUndefined();
-          expect(performance.now() - begun).toBeLessThan(5_000);
+          expect(performance.now() - begun).toBeLessThan(15_000);
         },
         { retry: false },
       );
