@@ -7,10 +7,10 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import type { RunEvent } from "../../../src/index.js";
+import type { RunEvent, RunInfo } from "../../../src/index.js";
 import { random } from "../../support/chat.js";
 import type { NetworkProxy } from "../../support/engines/index.js";
-import { LEASE_MS, type Cluster, type SessionRef } from "./cluster.js";
+import { LEASE_MS, type Cluster, type SessionRef, type Turn } from "./cluster.js";
 import type { EngineUnderTest } from "./on-each-engine.js";
 import { answerOf, type Program } from "./protocol.js";
 import { lastTextOf } from "./reading.js";
@@ -21,7 +21,12 @@ const SECONDS = Number(process.env["FAULTS_SECONDS"] ?? 60);
 const SEED = Number(process.env["FAULTS_SEED"] ?? Date.now() % 1_000_000);
 const WORKERS = 3;
 const QUIET_USERS = 8;
-const RASH_USERS = 4;
+const RASH_USERS = 3;
+/** Users whose turns are rolled back: their conversations are put back, which else would be a fault. */
+const UNDOING_USERS = 2;
+const UNDOING = 300;
+/** How far the clocks of workers are from the engine's at most. */
+const SKEW_MS = 1_500;
 
 type Random = () => number;
 
@@ -55,6 +60,12 @@ async function quietUser(
   const session = { sessionId: "s", userId: name };
   const said: Program[] = [];
   while (goesOn()) {
+    if (next() < 0.2) {
+      const program: Program = { run: `${name}-${String(said.length)}`, rounds: [["ask"]] };
+      said.push(program);
+      await askedAndAnswered(cluster, session, program);
+      continue;
+    }
     // Sometimes two at once: the second waits its turn.
     const turns = Array.from({ length: next() < 0.3 ? 2 : 1 }, (_, index) =>
       programFor(next, `${name}-${String(said.length + index)}`),
@@ -63,36 +74,64 @@ async function quietUser(
       await cluster.send({ ...session, runId: program.run, program });
       said.push(program);
     }
-    for (const program of turns) {
-      const events = await cluster.read({ ...session, runId: program.run });
-      expect([program.run, events.at(-1)]).toEqual([
-        program.run,
-        expect.objectContaining({ type: "run-finished", outcome: "completed" }),
-      ]);
-      if (lastTextOf(events) !== answerOf(program))
-        throw new Error(`An answer is not whole: ${shown(events)}`);
-    }
+    for (const program of turns) await expectAnswer(cluster, session, program);
     await sleep(between(next, 0, 100));
   }
   return said.map(({ run }) => run);
+}
+
+async function expectAnswer(
+  cluster: Cluster,
+  session: SessionRef,
+  program: Program,
+  runId = program.run,
+): Promise<void> {
+  const events = await cluster.read({ ...session, runId });
+  expect([runId, events.at(-1)]).toEqual([
+    runId,
+    expect.objectContaining({ type: "run-finished", outcome: "completed" }),
+  ]);
+  if (lastTextOf(events) !== answerOf(program)) throw new Error(`An answer is not whole: ${shown(events)}`);
+}
+
+/** The id of the run that answers a turn's question. */
+function answersTo(runId: string): string {
+  return `${runId} answers`;
+}
+
+/** A turn that asks its user, and goes on with the answer wherever that is given. */
+async function askedAndAnswered(cluster: Cluster, session: SessionRef, program: Program): Promise<void> {
+  const asking = { ...session, runId: program.run };
+  await cluster.send({ ...asking, program });
+  expect((await cluster.read(asking)).at(-1)).toMatchObject({ outcome: "interrupted" });
+  const { interrupts } = await cluster.ask<RunInfo>("getRun", asking);
+  const answers = Object.fromEntries(interrupts.map(({ id }) => [id, "Yes"]));
+  await cluster.ask("resume", { ...session, runId: answersTo(program.run), answers });
+  await expectAnswer(cluster, session, program, answersTo(program.run));
 }
 
 function shown(events: readonly RunEvent[]): string {
   return events.map(({ type, ...rest }) => `${type} ${JSON.stringify(rest)}`).join("\n");
 }
 
-/** Interrupts, cancels and deletes: of each run it knows only that it ends, once. */
-async function rashUser(cluster: Cluster, next: Random, name: string, goesOn: () => boolean): Promise<void> {
+/** Interrupts, undoes, cancels, deletes and evicts: of each run it knows only that it ends, once. */
+async function rashUser(
+  cluster: Cluster,
+  next: Random,
+  name: string,
+  policies: readonly NonNullable<Turn["onBusy"]>[],
+  goesOn: () => boolean,
+): Promise<void> {
   const session = { sessionId: "s", userId: name };
   for (let count = 0; goesOn(); count++) {
     const runId = `${name}-${String(count)}`;
-    const onBusy = pick(next, ["enqueue", "interrupt"] as const);
+    const onBusy = pick(next, policies);
     const sent = await cluster
       .send({ ...session, runId, program: programFor(next, runId), onBusy })
       .then(() => true)
       // It may be deleting the session just now.
       .catch((error: unknown) => {
-        refusedAs(error, "SESSION_NOT_FOUND");
+        refusedAs(error, "SESSION_NOT_FOUND", "SESSION_BUSY");
         return false;
       });
     if (!sent) continue;
@@ -111,6 +150,7 @@ async function rashUser(cluster: Cluster, next: Random, name: string, goesOn: ()
     const what = next();
     if (what < 0.3) await act(cluster, "cancel", { ...session, runId });
     else if (what < 0.4) await act(cluster, "deleteSession", session);
+    else if (what < 0.55) await act(cluster, "removeAgent", session);
     if (what < 0.8) await end;
     else void end.catch(() => undefined);
   }
@@ -138,7 +178,7 @@ async function misfortune(
   const done: string[] = [];
   const replace = async (node: Node): Promise<void> => {
     nodes.splice(nodes.indexOf(node), 1);
-    nodes.push(await cluster.addBehindProxy({ gates: false }));
+    nodes.push(await cluster.addBehindProxy({ clockAheadMs: between(next, -SKEW_MS, SKEW_MS) }));
   };
   const faults: Readonly<Record<string, (node: Node) => Promise<void>>> = {
     async kill(node) {
@@ -195,10 +235,12 @@ export function underRandomFaults(engine: EngineUnderTest): void {
   test(
     `seed ${String(SEED)}, ${String(SECONDS)} s: whole answers, single messages, no work in vain, the invariants`,
     async () => {
-      const cluster = await engine.cluster(0, { workers: { drainMs: 1_000 } });
-      const nodes = await Promise.all(
-        Array.from({ length: WORKERS }, () => cluster.addBehindProxy({ gates: false })),
-      );
+      const undoing = Array.from({ length: UNDOING_USERS }, (_, index) => `u.u${String(UNDOING + index)}.s`);
+      const cluster = await engine.cluster(0, {
+        workers: { drainMs: 1_000, gates: false },
+        history: { rolledBack: new Set(undoing) },
+      });
+      const nodes = await Promise.all(Array.from({ length: WORKERS }, () => cluster.addBehindProxy()));
       const end = performance.now() + SECONDS * 1_000;
       let failed = false;
       const goesOn = (): boolean => performance.now() < end && !failed;
@@ -215,9 +257,14 @@ export function underRandomFaults(engine: EngineUnderTest): void {
           watched(user(random(SEED + seed + index), `u${String(seed + index)}`)),
         );
       const said = users(QUIET_USERS, 100, (next, name) => quietUser(cluster, next, name, goesOn));
-      const rash = users(RASH_USERS, 200, (next, name) => rashUser(cluster, next, name, goesOn));
+      const rash = users(RASH_USERS, 200, (next, name) =>
+        rashUser(cluster, next, name, ["enqueue", "interrupt", "reject"], goesOn),
+      );
+      const undone = users(UNDOING_USERS, UNDOING, (next, name) =>
+        rashUser(cluster, next, name, ["enqueue", "rollback"], goesOn),
+      );
       const faults = watched(misfortune(engine, cluster, nodes, random(SEED), goesOn));
-      const all = Promise.all([...said, ...rash]);
+      const all = Promise.all([...said, ...rash, ...undone]);
       try {
         await all;
       } finally {
@@ -257,7 +304,10 @@ class Costs {
 
   /** What a run did more often than its attempts allow. */
   waste(runId: string): string[] {
-    const inVain = (this.#attempts.get(runId)?.size ?? 0) - 1;
+    const inVain = [runId, answersTo(runId)].reduce(
+      (sum, id) => sum + Math.max(0, (this.#attempts.get(id)?.size ?? 0) - 1),
+      0,
+    );
     const calls = this.#cluster.modelCalls(runId);
     const extra = calls.reduce((sum, count) => sum + count, 0) - calls.length;
     const waste =
