@@ -33,9 +33,9 @@ async function restless(cluster: Cluster, seed: number): Promise<RunEvent[]> {
   }
 }
 
-function throughFailovers(engine: EngineUnderTest, storeOptions?: WorkerOptions["storeOptions"]): void {
+function throughFailovers(engine: EngineUnderTest, workers: Partial<WorkerOptions> = {}): void {
   test("that reconnect to random nodes across two failovers miss nothing and get nothing twice", async () => {
-    const cluster = await engine.cluster(4, { workers: { storeOptions } });
+    const cluster = await engine.cluster(4, { workers });
     const program: Program = { run: "r", rounds: [["alpha"]], words: 120, slowMs: 20 };
     await cluster.send({ ...ref, program });
     const readers = Promise.all(Array.from({ length: 8 }, (_, seed) => restless(cluster, seed)));
@@ -62,9 +62,11 @@ function throughFailovers(engine: EngineUnderTest, storeOptions?: WorkerOptions[
   });
 }
 
-onBoth("readers", throughFailovers);
-onPostgres("readers without LISTEN", (engine) => {
-  throughFailovers(engine, { listen: false, pollMs: 100 });
+onBoth("readers", (engine) => {
+  throughFailovers(engine);
+});
+onPostgres("readers over pools of one connection, without LISTEN", (engine) => {
+  throughFailovers(engine, { poolSize: 1, storeOptions: { listen: false, pollMs: 100 } });
 });
 onEachEngine("readers", (engine) => {
   throughFailovers(engine);
