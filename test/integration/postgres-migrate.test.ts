@@ -97,6 +97,27 @@ describeWithPostgres("migrations", () => {
     expect(await versionOf(parts)).toEqual({ version: 3, compatible: 3 });
   });
 
+  it("refuse a schema that does not say which version it has, and leave it as it is", async () => {
+    const damages: Record<string, string> = {
+      "no row": "DELETE FROM @.schema_version",
+      "two rows": "INSERT INTO @.schema_version VALUES (7, 7)",
+      "no number": "ALTER TABLE @.schema_version ALTER version TYPE text USING '1.x'",
+      "no such column": "ALTER TABLE @.schema_version RENAME COLUMN compatible TO checksum",
+    };
+    for (const [what, sql] of Object.entries(damages)) {
+      const parts = open();
+      await parts.init();
+      await parts.sql(sql);
+      const rows = await parts.sql("SELECT * FROM @.schema_version");
+      const again = open(parts.database.schemaName);
+      await expect(again.init(), what).rejects.toMatchObject({
+        code: "UNSUPPORTED",
+        message: expect.stringContaining("schema_version") as string,
+      });
+      expect(await parts.sql("SELECT * FROM @.schema_version")).toEqual(rows);
+    }
+  });
+
   it("need no right to create a schema that is there, and say which right is missing else", async () => {
     await server.query("CREATE ROLE app LOGIN PASSWORD 'secret-word'");
     await server.query("CREATE SCHEMA given AUTHORIZATION app");

@@ -82,6 +82,32 @@ describeWithRedis("a Redis store", () => {
     });
   });
 
+  it("refuses data that do not say of which format they are, and leaves them as they are", async () => {
+    const client = stores.client();
+    const damages: Record<string, (key: string) => Promise<unknown>> = {
+      "no number": (key) => client.hset(key, { version: "1.x" }),
+      "cut off": (key) => client.hset(key, { readable: "" }),
+      "no version": (key) => client.hdel(key, "version"),
+      "half of it": (key) => client.hdel(key, "readable"),
+      "no hash": async (key) => {
+        await client.del(key);
+        await client.set(key, "1");
+      },
+    };
+    for (const [what, damage] of Object.entries(damages)) {
+      const prefix = freshPrefix();
+      const key = `{${prefix}}:format`;
+      await stores.store({ prefix }).init();
+      await damage(key);
+      const before = await client.dumpBuffer(key);
+      await expect(stores.store({ prefix }).init(), what).rejects.toMatchObject({
+        code: "UNSUPPORTED",
+        message: expect.stringContaining(key) as unknown,
+      });
+      expect(await client.dumpBuffer(key)).toEqual(before);
+    }
+  });
+
   it("refuses a server that throws keys away when memory runs out, unless told to accept it", async () => {
     const other = await another({ settings: { "maxmemory-policy": "allkeys-lru" } });
     const client = stores.client({}, other.url);

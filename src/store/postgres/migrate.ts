@@ -8,11 +8,15 @@ import { migrations, type Migration } from "./schema/index.js";
  *   missing ──▶ current ◀── older              one transaction, under a lock: all of it or nothing
  *               newer, compatible              left as it is: functions are only added, and old ones keep their meaning
  *               newer, incompatible            refused
+ *               damaged, or not ours           refused: which steps it lacks can't be known
  *
  * Whoever finds it current does nothing but look. Of processes that start at once one migrates; the others wait for
  * its transaction and find that it is done. The lock ends with the transaction, so that it also holds through poolers,
  * and nothing is left of a process that dies.
  */
+
+/** Anything else is no version: compared as it is, it would pass for one that is current. */
+const WHOLE_NUMBER = /^\d{1,9}$/;
 
 /** The oldest PostgreSQL that has all that is used, as in `server_version_num`. */
 const MIN_SERVER = 130_000;
@@ -25,8 +29,9 @@ interface SchemaVersion {
 /**
  * Brings the schema to the version of this code, creating it when it is missing.
  *
- * @throws {AgentError} `UNSUPPORTED` when the schema is newer than this code can work with, or the database is too old
- * or set up in a way that steps can't be atomic in; `STORE_UNAVAILABLE` when it can't be reached or does not let us.
+ * @throws {AgentError} `UNSUPPORTED` when the schema is newer than this code can work with or does not say its version,
+ * or the database is too old or set up in a way that steps can't be atomic in; `STORE_UNAVAILABLE` when it can't be
+ * reached or does not let us.
  */
 export async function migrate(database: Database, steps: readonly Migration[] = migrations): Promise<void> {
   if (await isCurrent(database, steps)) return;
@@ -65,8 +70,16 @@ async function versionIn(run: RunSql, database: Database): Promise<SchemaVersion
   const table = `${database.schema}.schema_version`;
   const [known] = await run("SELECT to_regclass($1) IS NOT NULL AS there", [table]);
   if (known?.["there"] !== true) return undefined;
-  const [row] = await run(`SELECT version, compatible FROM ${table}`, []);
-  return { version: Number(row?.["version"]), compatible: Number(row?.["compatible"]) };
+  // All columns, since those of another program's table may have other names.
+  const [row, second] = await run(`SELECT * FROM ${table} LIMIT 2`, []);
+  const numbers = [row?.["version"], row?.["compatible"]].map(String);
+  if (second !== undefined || !numbers.every((text) => WHOLE_NUMBER.test(text))) {
+    throw new AgentError(
+      "UNSUPPORTED",
+      `Table \`schema_version\` of schema \`${database.schemaName}\` does not say which version the schema has: it is damaged, or belongs to another program. Restore it from a backup, or use another schema.`,
+    );
+  }
+  return { version: Number(numbers[0]), compatible: Number(numbers[1]) };
 }
 
 /** Whether there is nothing to do. @throws {AgentError} `UNSUPPORTED` */

@@ -75,7 +75,8 @@ function checkClient(client: unknown): void {
  * Checks that the store can work on this server, and notes under its prefix how its data are laid out.
  *
  * @throws {AgentError} `UNSUPPORTED` on a server older than 7.0, one that throws keys away when memory runs out, or data
- * of a later version of this library that this one can't work with; `STORE_UNAVAILABLE` on a replica.
+ * of a later version of this library that this one can't work with, or that do not say their format; `STORE_UNAVAILABLE`
+ * on a replica.
  */
 export async function prepare(engine: RedisEngine, allowEviction: boolean): Promise<void> {
   const [version, policy] = listOf(await engine.run(inspectServer, [], { repeat: true })).map(textOf);
@@ -90,6 +91,12 @@ export async function prepare(engine: RedisEngine, allowEviction: boolean): Prom
   }
   const [isMine, found] = listOf(await engine.run(claimFormat, [FORMAT, READABLE_BY], { repeat: true }));
   if (numberOf(isMine) === 1) return;
+  if (found === null) {
+    throw new AgentError(
+      "UNSUPPORTED",
+      `Key \`${engine.tag}:format\` does not say of which format the data in Redis are: it is damaged, or belongs to another program. Restore the data, or use another \`prefix\`.`,
+    );
+  }
   throw new AgentError(
     "UNSUPPORTED",
     `The data in Redis are of format ${String(numberOf(found))}, which this version of agent-sessions can't work with (it knows ${String(FORMAT)}). Upgrade it.`,

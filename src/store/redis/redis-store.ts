@@ -50,8 +50,8 @@ export interface RedisStore extends EngineStore {
    * Checks the server and the format of its data. May be called by many processes at once, and again.
    *
    * @throws {AgentError} `UNSUPPORTED` on a server older than 7.0, one that throws keys away when memory runs out, or
-   * data of a later version of this library that this one can't work with; `STORE_UNAVAILABLE` when it can't be
-   * reached, refuses the login, or is a read-only replica.
+   * data of a later version of this library that this one can't work with, or that do not say their format;
+   * `STORE_UNAVAILABLE` when it can't be reached, refuses the login, or is a read-only replica.
    */
   init(): Promise<void>;
   /** Closes the connection that the store opened beside the client, and sends nothing more. The client stays open. */

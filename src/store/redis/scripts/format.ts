@@ -20,13 +20,22 @@ if redis.call('HSETNX', P .. ':format', 'version', ${String(FORMAT)}) == 1 then
 end
 `;
 
-/** Arguments: version, readable. Gives 1 when this library may work, else the version found. */
+/**
+ * Arguments: version, readable. Gives 1 when this library may work, else the version found; none when what is there is
+ * not whole: a number of ours over it would hide that the data may be of any format.
+ */
 export const claimFormat = new RedisScript(
   prelude,
   `
 local key = P .. ':format'
-local found = redis.call('HMGET', key, 'version', 'readable')
-local version, readable = tonumber(found[1] or 0), tonumber(found[2] or 0)
+if redis.call('EXISTS', key) == 0 then
+  redis.call('HSET', key, 'version', ARGV[1], 'readable', ARGV[2])
+  return { 1, ARGV[1] }
+end
+local found = redis.pcall('HMGET', key, 'version', 'readable')
+local function number(text) return tonumber(string.match(text or '', '^%d+$')) end
+local version, readable = number(found[1]), number(found[2])
+if not version or not readable then return { 0, false } end
 if readable > tonumber(ARGV[1]) then return { 0, version } end
 if version < tonumber(ARGV[1]) then redis.call('HSET', key, 'version', ARGV[1], 'readable', ARGV[2]) end
 return { 1, version }
