@@ -501,6 +501,19 @@ export function describeLedger(open: (limits: LedgerLimits) => OpenedLedger, sla
       expect(abandoned).toMatchObject({ status: "failed", error: { code: "RUN_ABANDONED" } });
     });
 
+    it("end answers as RUN_ABANDONED too: what they answered waits no more, and the session goes on", async () => {
+      await park("asked", "x");
+      const { runId } = (await ledger.submit(answers("s", "x"))).run;
+      await claim({ leaseMs: LONG_MS, maxAttempts: 1 });
+      await opened.advance(LONG_MS);
+      expect(await ledger.claim(claimRequest({ maxAttempts: 1 }))).toBeUndefined();
+      const abandoned = await ledger.get(thread, runId);
+      expect(abandoned).toMatchObject({ status: "failed", error: { code: "RUN_ABANDONED" } });
+      await expect(ledger.submit(answers("s", "x"))).rejects.toMatchObject({ code: "INTERRUPT_STALE" });
+      await submit("next");
+      expect((await claim()).run.runId).toBe("next");
+    });
+
     it("give the turns to undo again, without that of the run itself", async () => {
       await submit("a");
       const first = await claim();

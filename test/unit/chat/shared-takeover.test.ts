@@ -10,7 +10,7 @@ import {
   type LangGraphConfig,
 } from "../../../src/langgraph/index.js";
 import { ScriptedChatModel } from "../../../src/testing/index.js";
-import { lastUserText, openToolCalls, settle } from "../../support/chat.js";
+import { codeOf, eventsOf, lastUserText, openToolCalls, settle } from "../../support/chat.js";
 import { Processes, type TestProcess } from "../../support/processes.js";
 
 const session = { sessionId: "s" };
@@ -182,6 +182,29 @@ describe("a process that dies in mid-turn", () => {
     expect(second?.value).toBe("second?");
     const end = b.chat.resume({ ...session, answers: { [second?.id ?? ""]: "two" } });
     expect((await world.processes.outcome(end.result)).text).toBe("used: told one and two");
+  });
+
+  test("answers that no process ends fail, what they answered is over, and the session goes on", async () => {
+    const world = new World();
+    let process = await world.start();
+    const asked = await process.chat.chat({ ...session, message: "use ask" }).result;
+    const answers = { [asked.interrupts[0]?.id ?? ""]: "red" };
+    const runId = "answers";
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      const dying = process;
+      world.crashAt(process, "checkpointer.putWrites", 1, "before");
+      if (attempt === 1) void process.chat.resume({ ...session, runId, answers }).accepted;
+      await world.processes.until(() => dying.store.reach !== "ok");
+      process = await world.start();
+    }
+    expect((await world.ended(process, runId)).status).toBe("failed");
+    const events = await eventsOf(process.chat.follow({ ...session, runId }));
+    expect(events.at(-1)).toMatchObject({ outcome: "failed", error: { code: "RUN_ABANDONED" } });
+    expect((await process.chat.getSession(session))?.state).toBe("stored");
+    // Asked again it might be done twice: whether the first answer had its effect, nobody knows.
+    expect(await codeOf(process.chat.resume({ ...session, answers }).accepted)).toBe("INTERRUPT_STALE");
+    expect((await process.chat.chat({ ...session, message: "next" }).result).text).toBe("re: next");
+    expect(openToolCalls((await process.chat.getHistory(session)).messages)).toEqual([]);
   });
 
   const undone = ["checkpointer.restore", "events.append", "checkpointer.put", "runs.finish"].flatMap(
