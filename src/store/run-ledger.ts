@@ -194,6 +194,9 @@ export interface RunLedger {
   /**
    * Hands out the next run with a fresh lease: a queued run of a session that nobody holds, or the running
    * one of a session whose lease has expired. Exactly one of several racing callers gets a given run.
+   *
+   * A claim whose answer was lost may have been done. Nobody has begun that run: a ledger should give it to its next
+   * claim, with the attempt that it had, and not leave it until its lease expires, as a further one.
    */
   claim(request: ClaimRequest): Promise<Claim | undefined>;
 

@@ -1,7 +1,7 @@
 import { PGlite } from "@electric-sql/pglite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LedgerHint } from "../../src/store/store.js";
-import { submission, threadOf } from "../support/ledger-requests.js";
+import { claimRequest, submission, threadOf } from "../support/ledger-requests.js";
 import { PostgresLedgerParts } from "../support/postgres-ledger.js";
 
 describe("A step whose answer is lost", () => {
@@ -40,6 +40,37 @@ describe("A step whose answer is lost", () => {
     expect(losing).toBeUndefined();
     expect(created).toBe(true);
     expect(hints).toContainEqual({ type: "queue" });
+  });
+
+  it("claims a run, which the next claim of this process gets as if it had come at once", async () => {
+    await parts.clear();
+    await parts.runs.submit(submission({ sessionId: "claimed", runId: "r" }));
+    for (const request of [claimRequest({ maxAttempts: 1 }), claimRequest({ maxAttempts: 2 })]) {
+      losing = "claim_run";
+      await expect(parts.runs.claim(request)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+      expect((await parts.runs.get(threadOf("claimed"), "r"))?.status).toBe("running");
+      const { lease, run, undo } = (await parts.runs.claim(request))!;
+      expect(run).toMatchObject({ runId: "r", attempt: request.maxAttempts });
+      expect(undo).toEqual([]);
+      expect(await parts.runs.renew([lease], 60_000)).toEqual([{ lease, held: true }]);
+      // It has begun now: what comes next is another attempt, and not before the lease has expired.
+      expect(await parts.runs.claim(claimRequest({ maxAttempts: 9 }))).toBeUndefined();
+      await parts.advance(60_000);
+    }
+    expect(await parts.runs.claim(claimRequest({ maxAttempts: 2 }))).toBeUndefined();
+    expect((await parts.runs.get(threadOf("claimed"), "r"))?.status).toBe("failed");
+  });
+
+  it("claims no run of a session that was deleted meanwhile", async () => {
+    await parts.clear();
+    const threadId = threadOf("gone");
+    await parts.runs.submit(submission({ sessionId: "gone", runId: "r" }));
+    losing = "claim_run";
+    await expect(parts.runs.claim(claimRequest())).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    await parts.runs.tombstone(threadId);
+    expect(await parts.runs.claim(claimRequest())).toBeUndefined();
+    await parts.runs.purge(threadId);
+    expect(await parts.runs.purged(threadId)).toBe(true);
   });
 
   it("cancels no second run in place of the one that came next", async () => {

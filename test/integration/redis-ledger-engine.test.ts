@@ -144,6 +144,39 @@ describeWithRedis("what Redis adds to the ledger", () => {
       expect(again.created).toBe(false);
     });
 
+    it("of a claim is made up for by the next one, which gets the run as if it had come at once", async () => {
+      const { ledger, loseNext } = losing();
+      await ledger.submit(submission({ sessionId: "s", runId: "a" }));
+      // So that the script is known and the one command is the claim.
+      await ledger.claim(claimRequest({ maxConcurrentRunsPerUser: 0 }));
+      for (const request of [claimRequest({ maxAttempts: 1 }), claimRequest({ maxAttempts: 2 })]) {
+        loseNext();
+        await expect(ledger.claim(request)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+        expect(await ledger.get(thread, "a")).toMatchObject({ status: "running" });
+        const { lease, run, undo } = (await ledger.claim(request))!;
+        expect(run).toMatchObject({ runId: "a", attempt: request.maxAttempts });
+        expect(undo).toEqual([]);
+        expect(await ledger.renew([lease], 60_000)).toEqual([{ lease, held: true }]);
+        // It has begun now: what comes next is another attempt, and not before the lease has expired.
+        expect(await ledger.claim(claimRequest({ maxAttempts: 9 }))).toBeUndefined();
+        await fixture.advance(60_000);
+      }
+      expect(await ledger.claim(claimRequest({ maxAttempts: 2 }))).toBeUndefined();
+      expect(await ledger.get(thread, "a")).toMatchObject({ status: "failed" });
+    });
+
+    it("of a claim brings back no session that was deleted meanwhile", async () => {
+      const { ledger, loseNext } = losing();
+      await ledger.submit(submission({ sessionId: "s", runId: "a" }));
+      await ledger.claim(claimRequest({ maxConcurrentRunsPerUser: 0 }));
+      loseNext();
+      await expect(ledger.claim(claimRequest())).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+      await ledger.tombstone(thread);
+      expect(await ledger.claim(claimRequest())).toBeUndefined();
+      await ledger.purge(thread);
+      expect(await fixture.keys()).not.toContain(`session:${thread}`);
+    });
+
     it("of a finish, a release, a cancel or a deletion changes nothing", async () => {
       const { ledger, loseNext } = losing();
       const a = await begin("a");
@@ -173,7 +206,7 @@ describeWithRedis("what Redis adds to the ledger", () => {
       expect(await fixture.ledger.get(thread, "b")).toMatchObject({ status: "queued" });
     });
 
-    it("of a claim is told, and the run comes back when its lease has expired", async () => {
+    it("of a claim is told, and other processes get the run when its lease has expired", async () => {
       const { ledger, loseNext } = losing();
       await fixture.ledger.submit(submission({ sessionId: "s", runId: "a" }));
       // So that the script is known and the one command is the claim.
@@ -182,9 +215,10 @@ describeWithRedis("what Redis adds to the ledger", () => {
       await expect(ledger.claim(claimRequest({ leaseMs: 60_000 }))).rejects.toMatchObject({
         code: "STORE_UNAVAILABLE",
       });
-      expect(await ledger.claim(claimRequest())).toBeUndefined();
+      const other = another().ledger;
+      expect(await other.claim(claimRequest())).toBeUndefined();
       await fixture.advance(60_000);
-      expect((await ledger.claim(claimRequest()))?.run).toMatchObject({ runId: "a", attempt: 2 });
+      expect((await other.claim(claimRequest()))?.run).toMatchObject({ runId: "a", attempt: 2 });
     });
   });
 

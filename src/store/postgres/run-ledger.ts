@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { AgentError, isAgentError } from "../../errors.js";
 import type { JsonObject, JsonValue } from "../../json.js";
 import type { SessionIdentity } from "../../session.js";
+import { LostClaims } from "../engine/lost-claims.js";
 import { mergeSticky, StickyConfigs } from "../engine/sticky-configs.js";
 import { encodeState } from "../engine/state-slot.js";
 import type {
@@ -94,11 +95,13 @@ export class PostgresRunLedger implements RunLedger {
   readonly #hints: LedgerHints;
   readonly #options: PostgresRunLedgerOptions;
   readonly #sticky = new StickyConfigs();
+  readonly #lostClaims: LostClaims;
 
   constructor(database: Database, hints: Hints, options: PostgresRunLedgerOptions) {
     this.engine = options.engine ?? database;
     this.#database = database;
     this.#hints = new LedgerHints(hints);
+    this.#lostClaims = new LostClaims(database.clock);
     this.#options = options;
   }
 
@@ -149,13 +152,17 @@ export class PostgresRunLedger implements RunLedger {
     }
   }
 
-  async claim(request: ClaimRequest): Promise<Claim | undefined> {
+  claim(request: ClaimRequest): Promise<Claim | undefined> {
+    const owner = `${request.processId}:${randomUUID()}`;
+    return this.#lostClaims.claim(owner, (lost) => this.#claim(request, owner, lost));
+  }
+
+  async #claim(request: ClaimRequest, owner: string, lost: readonly string[]): Promise<Claim | undefined> {
     const { processId, leaseMs, maxAttempts, maxConcurrentRunsPerUser } = request;
-    const owner = `${processId}:${randomUUID()}`;
     for (let waits = 0; waits < CLAIM_TRIES;) {
       const result = await this.#json<ClaimResult>(
         "claim_run",
-        [processId, owner, leaseMs, maxAttempts, maxConcurrentRunsPerUser ?? null, waits > 0],
+        [processId, owner, leaseMs, maxAttempts, maxConcurrentRunsPerUser ?? null, waits > 0, lost],
         { retry: false },
       );
       if (result === undefined) return undefined;

@@ -3,6 +3,7 @@ import type { TimerHandle } from "../../internal/clock.js";
 import type { JsonObject, JsonValue } from "../../json.js";
 import type { SessionIdentity } from "../../session.js";
 import { refused, type Refusal } from "../engine/refusals.js";
+import { LostClaims } from "../engine/lost-claims.js";
 import { mergeSticky, StickyConfigs } from "../engine/sticky-configs.js";
 import { encodeState } from "../engine/state-slot.js";
 import type {
@@ -83,11 +84,13 @@ export class RedisRunLedger implements RunLedger {
   readonly #onPurge: ((threadId: string) => void) | undefined;
   readonly #eventLimits: EventLimits;
   readonly #sticky = new StickyConfigs();
+  readonly #lostClaims: LostClaims;
   #announcing: TimerHandle | undefined;
   #announceAgain = false;
 
   constructor(options: RedisRunLedgerOptions) {
     this.engine = options.engine;
+    this.#lostClaims = new LostClaims(options.engine.clock);
     this.#hints = options.hints;
     this.#age = limit(options.runRetentionMs);
     this.#most = limit(options.maxRetainedRuns);
@@ -125,9 +128,13 @@ export class RedisRunLedger implements RunLedger {
     }
   }
 
-  async claim(request: ClaimRequest): Promise<Claim | undefined> {
+  claim(request: ClaimRequest): Promise<Claim | undefined> {
+    const owner = `${request.processId}:${randomUUID()}`;
+    return this.#lostClaims.claim(owner, (lost) => this.#claim(request, owner, lost));
+  }
+
+  async #claim(request: ClaimRequest, owner: string, lost: readonly string[]): Promise<Claim | undefined> {
     const { processId, leaseMs, maxAttempts, maxConcurrentRunsPerUser = Infinity } = request;
-    const owner = `${processId}:${randomUUID()}`;
     const args = [
       processId,
       owner,
@@ -135,6 +142,7 @@ export class RedisRunLedger implements RunLedger {
       limit(maxAttempts),
       limit(maxConcurrentRunsPerUser),
       this.#most,
+      ...lost,
     ];
     for (;;) {
       const reply = listOf(await this.engine.run(claim, args, { repeat: false }));

@@ -5,7 +5,8 @@ export const claim = /* sql */ `
 -- Hands the session's running or next run out under a fresh lease. Nobody waits for the disk to have it: what is written
 -- under the lease is on the disk after it, so that a crash of the server that takes back a claim takes back nothing that
 -- was acknowledged. The run then waits as before, and its owner is refused.
-CREATE FUNCTION grant_run(s sessions, p_run text, p_owner text, p_lease_ms double precision) RETURNS text
+-- p_counts: whether this is an attempt.
+CREATE FUNCTION grant_run(s sessions, p_run text, p_owner text, p_lease_ms double precision, p_counts boolean) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
   r runs;
@@ -13,7 +14,7 @@ DECLARE
   v_now constant double precision := now_ms();
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
-  UPDATE runs SET status = 'running', attempt = attempt + 1, started_at = coalesce(started_at, v_now),
+  UPDATE runs SET status = 'running', attempt = attempt + p_counts::integer, started_at = coalesce(started_at, v_now),
       undo_count = CASE WHEN v_takeover THEN undo_count ELSE cardinality(s.undo) END
     WHERE thread_id = s.thread_id AND run_id = p_run RETURNING * INTO r;
   s.running := p_run;
@@ -88,10 +89,11 @@ END $$;
 
 -- Hands out the next run: {"epoch", "undo", "run"}, with "last" when nothing else waits. NULL when there is none;
 -- {"again"} when this step has ended a run instead, or has met only sessions that others are working on: so that it
--- never takes the locks of two sessions. p_wait: whether to wait then, a moment, for one of them.
+-- never takes the locks of two sessions. p_wait: whether to wait then, a moment, for one of them. p_lost: owners of leases
+-- whose claims have had no answer.
 CREATE FUNCTION claim_run(
   p_process text, p_owner text, p_lease_ms double precision, p_max_attempts double precision,
-  p_user_limit double precision, p_wait boolean
+  p_user_limit double precision, p_wait boolean, p_lost text[]
 ) RETURNS text LANGUAGE plpgsql ${PREDICTABLE} AS $$
 DECLARE
   s sessions;
@@ -105,6 +107,13 @@ DECLARE
   v_granted text;
   v_now constant double precision := now_ms();
 BEGIN
+  -- Those that this process has claimed without knowing: nobody has begun them.
+  IF p_lost > '{}' THEN
+    SELECT * INTO s FROM sessions WHERE expires_at IS NOT NULL AND owner = ANY (p_lost) AND deleted_at IS NULL
+      LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF s.thread_id IS NOT NULL THEN RETURN grant_run(s, s.running, p_owner, p_lease_ms, false); END IF;
+  END IF;
+
   -- Those whose process has gone silent. It may still be writing, behind a fence that a takeover waits for.
   SELECT * INTO s FROM sessions WHERE expires_at <= v_now ORDER BY expires_at LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF s.thread_id IS NOT NULL THEN
@@ -112,7 +121,7 @@ BEGIN
       WHERE thread_id = s.thread_id AND run_id = s.running;
     v_orphaned := coalesce(v_affinity, p_process) <> p_process;
     IF s.deleted_at IS NULL AND NOT v_orphaned AND v_attempt < p_max_attempts THEN
-      RETURN grant_run(s, s.running, p_owner, p_lease_ms);
+      RETURN grant_run(s, s.running, p_owner, p_lease_ms, true);
     END IF;
     RETURN abandon_run(s, s.running, v_orphaned);
   END IF;
@@ -153,7 +162,7 @@ BEGIN
   SELECT run_id, attempt - releases INTO v_run, v_attempt FROM runs
     WHERE thread_id = s.thread_id AND status = 'queued' ORDER BY place LIMIT 1;
   IF v_attempt >= p_max_attempts THEN RETURN abandon_run(s, v_run, false); END IF;
-  v_granted := grant_run(s, v_run, p_owner, p_lease_ms);
+  v_granted := grant_run(s, v_run, p_owner, p_lease_ms, true);
   IF v_locked IS NOT NULL OR EXISTS (SELECT FROM lanes) THEN RETURN v_granted; END IF;
   RETURN left(v_granted, -1) || ',"last":true}';
 END $$;

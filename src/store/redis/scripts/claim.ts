@@ -4,11 +4,12 @@ import { step } from "./ledger.js";
 const LOOKS = 64;
 
 /**
- * ARGV: process, owner of the new lease, lease in ms, most attempts, limit of runs per user or 'inf', retention: most.
+ * ARGV: process, owner of the new lease, lease in ms, most attempts, limit of runs per user or 'inf', retention: most;
+ * owners of leases whose claims have had no answer.
  *
- * First come the runs whose process has gone silent, then those that wait. Runs that nobody is to try again are ended
- * on the way. A server that evicts keys may have lost a session: what still points to it is taken away, so that the others
- * go on.
+ * First come the runs that this process has claimed without knowing, which nobody has begun; then those whose process has
+ * gone silent, then those that wait. Runs that nobody is to try again are ended on the way. A server that evicts keys may
+ * have lost a session: what still points to it is taken away, so that the others go on.
  *
  * Replies 'run', thread, run, epoch, turns to undo, record, changed, claimable, whether nothing else waits; or 'none' or 'more' (ask again: there
  * were many to end), changed, claimable.
@@ -16,7 +17,8 @@ const LOOKS = 64;
 export const claim = step(`
 local process, owner, lease_ms, max_attempts, limit, max = unpack(ARGV)
 
-local function grant(s, run)
+-- Unless it is known that nobody has begun the run, this is an attempt.
+local function grant(s, run, unbegun)
   local key = run_key(s.thread, run)
   if s.running ~= run then
     dequeue(s, run)
@@ -29,13 +31,24 @@ local function grant(s, run)
   settle(s)
   redis.call('ZADD', P .. ':leases', now() + lease_ms, s.thread)
   redis.call('HSET', key, 'status', 'running')
-  redis.call('HINCRBY', key, 'attempt', 1)
+  if not unbegun then redis.call('HINCRBY', key, 'attempt', 1) end
   redis.call('HSETNX', key, 'startedAt', now())
   note(s, run)
   -- Up to -1 would be all of them.
   local undo, count = {}, tonumber(redis.call('HGET', key, 'undoCount'))
   if count > 0 then undo = redis.call('LRANGE', P .. ':undo:' .. s.thread, 0, count - 1) end
   return { 'run', s.thread, run, epoch, undo, record(s.thread, run), changed, claimable }
+end
+
+if #ARGV > 6 then
+  local lost = {}
+  for i = 7, #ARGV do lost[ARGV[i]] = true end
+  for _, thread in ipairs(redis.call('ZRANGE', P .. ':leases', 0, -1)) do
+    if lost[redis.call('HGET', session_key(thread), 'owner')] then
+      local s = load(thread)
+      if not s.deleted then return grant(s, s.running, true) end
+    end
+  end
 end
 
 for _ = 1, ${String(LOOKS)} do
