@@ -141,7 +141,7 @@ export class RunEngine<TConfig extends object, TContext> {
       this.#attachments.set(key, { threadId: submission.threadId, runId: submission.runId, context, direct });
     let created = false;
     try {
-      const { run, created: isNew } = await runs.submit(submission);
+      const { run, created: isNew } = await this.watch.submitting(submission, () => runs.submit(submission));
       created = isNew;
       if (created && (attached || signal !== undefined)) this.#attachUntilEnd(run, key, signal);
       if (created) this.#dispatcher.submitted(() => this.runner.isActive(run.threadId, run.runId));

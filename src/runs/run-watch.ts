@@ -2,12 +2,13 @@ import { AgentError } from "../errors.js";
 import type { Clock, TimerHandle } from "../internal/clock.js";
 import { Hint } from "../internal/hint.js";
 import { runGone, whyGone, type Gone } from "./gone.js";
-import type { LedgerHint, RunLedger, RunRecord } from "../store/store.js";
+import type { LedgerHint, RunLedger, RunRecord, Submitted } from "../store/store.js";
 
 /*
  * How those who wait for a run in this process learn that it has ended, at the least cost in looks at the ledger:
  *
- * - A run at work here needs no look: its runner tells the record with which it ended (`tell`).
+ * - A run at work here needs no look: its runner tells the record with which it ended (`tell`). That may come before the
+ *   answer of its own submit, with which the waiting begins, and the record may be gone by then: `submitting` keeps it.
  * - Any other is looked up when a hint says that it changed: once, however many wait for it.
  * - Hints of a shared ledger may be lost: every `LOOK_MS` some of the runs that are waited for are looked up, in turn.
  *   While the engine is out of reach that fails quietly, and they wait on.
@@ -56,6 +57,8 @@ export interface RunWatchOptions {
 export class RunWatch {
   readonly #options: RunWatchOptions;
   readonly #watched = new Map<string, Watched>();
+  /** Runs whose submit is under way, with the records of those that have ended here meanwhile. */
+  readonly #submitting = new Map<string, RunRecord | undefined>();
   readonly #stop: () => void;
   #timer: TimerHandle | undefined;
   #closed = false;
@@ -125,9 +128,26 @@ export class RunWatch {
     return this.#options.runs.get(threadId, runId);
   }
 
+  /** Submits a run; gives it as the ledger accepted it, or as it has ended here before that was known. */
+  async submitting(
+    { threadId, runId }: Pick<RunRecord, "threadId" | "runId">,
+    submit: () => Promise<Submitted>,
+  ): Promise<Submitted> {
+    const key = keyOf(threadId, runId);
+    this.#submitting.set(key, undefined);
+    try {
+      const { run, created } = await submit();
+      return { run: this.#submitting.get(key) ?? run, created };
+    } finally {
+      this.#submitting.delete(key);
+    }
+  }
+
   /** A run that was at work here has ended so. */
   tell(run: RunRecord): void {
-    const watched = this.#watched.get(keyOf(run.threadId, run.runId));
+    const key = keyOf(run.threadId, run.runId);
+    if (this.#submitting.has(key)) this.#submitting.set(key, run);
+    const watched = this.#watched.get(key);
     if (watched !== undefined) this.#end(watched, run);
   }
 
@@ -152,7 +172,8 @@ export class RunWatch {
     const stop = this.on(threadId, runId, hint.raise);
     try {
       // What happened since is told by a hint, or found by the next look: only in a shared ledger is there one.
-      let now = known !== undefined && this.#options.runs.shared ? known : await this.look(threadId, runId);
+      const isKnown = known !== undefined && (this.#options.runs.shared || isFinished(known));
+      let now = isKnown ? known : await this.look(threadId, runId);
       for (;;) {
         hint.clear();
         now = this.endOf(threadId, runId) ?? now;

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { identify } from "../../../src/session.js";
 import { agents, codeOf, eventsOf, say, settle, textOfInput, untilAbort } from "../../support/chat.js";
+import { gate } from "../../support/fake-agent.js";
 import { Processes } from "../../support/processes.js";
 
 const session = { sessionId: "s", userId: "u" };
@@ -40,6 +41,37 @@ describe("more runs ended than are kept, while their sender was cut off", () => 
       const read = codeOf(eventsOf(run));
       expect(await processes.outcome(read)).toBe(n < 19 ? "RUN_NOT_FOUND" : "none");
     }
+  });
+});
+
+describe("more runs ended here than are kept", () => {
+  test("all of a burst tell their answers, however late these are asked for", async () => {
+    const processes = new Processes();
+    const { chat } = processes.start(echo);
+    const send = (_: unknown, n: number) => chat.chat({ ...session, message: `m${String(n)}` });
+    const runs = Array.from({ length: 60 }, send);
+    await processes.outcome(runs.at(-1)!.result);
+    await settle();
+    for (const [n, { result }] of runs.entries()) expect((await result).text).toBe(`m${String(n)}`);
+  });
+
+  test("one that ended, and was forgotten, before its acceptance was answered tells its answer too", async () => {
+    const processes = new Processes();
+    const owner = processes.start(echo);
+    const answered = gate();
+    owner.store.after = (call) => (call === "runs.submit" ? answered.opened : undefined);
+    const early = owner.chat.chat({ ...session, message: "early" });
+    const stored = () => processes.shared.store.runs.get(threadId, early.id);
+    await processes.until(async () => (await stored())?.status === "completed");
+    const other = processes.start(echo);
+    // It submits and does not work.
+    other.store.before = (call) => (call === "runs.claim" ? new Promise(() => undefined) : undefined);
+    for (let n = 0; n < 25; n++) {
+      await processes.outcome(other.chat.chat({ ...session, message: `m${String(n)}` }).result);
+    }
+    expect(await stored()).toBeUndefined();
+    answered.open();
+    expect((await processes.outcome(early.result)).text).toBe("early");
   });
 });
 
