@@ -14,7 +14,8 @@ export interface Rewind {
 
 /**
  * The event log of a run as its owner uses it: to write, and on a later attempt to learn what the owner before had
- * got to. Only what the log still keeps is learned; what a run needs of it comes early or is redone.
+ * got to. Only what the log still keeps is learned: of a text that is cut the conversation has the whole, and a turn that
+ * has told so much has its checkpoint, so that its rewind is not looked up again.
  */
 export class RunJournal {
   #rewind: Rewind | undefined;
@@ -37,6 +38,7 @@ export class RunJournal {
       const page = await log.read(threadId, runId, { after, limit: PAGE_SIZE });
       last = page.last;
       inVain = page.events.length === 0 ? inVain + 1 : 0;
+      if (page.trimmed && after === 0) summary.lose();
       for (const event of page.events) {
         after = event.seq;
         if (event.type === "run-rewound") rewind = event;

@@ -1,3 +1,4 @@
+import type { Conversation, HistoryMessage } from "../agent.js";
 import type { AgentEvent, Interrupt, RunEvent, Usage } from "../run-event.js";
 import type { RunSummary } from "../store/store.js";
 
@@ -19,11 +20,30 @@ function addUsage(a: Usage, b: Usage): Usage {
   };
 }
 
+/** What was answered last to the last message of the user, as the conversation has it; nothing if it has none. */
+export async function answerIn(conversation: Conversation): Promise<string> {
+  const history = await conversation.history();
+  for (let at = history.length - 1; at >= 0; at--) {
+    const { role, content } = history[at] as HistoryMessage;
+    if (role === "user") break;
+    const text = role === "assistant" ? textIn(content) : "";
+    if (text !== "") return text;
+  }
+  return "";
+}
+
+function textIn(content: HistoryMessage["content"]): string {
+  if (typeof content === "string") return content;
+  return content.map(({ type, text }) => (type === "text" && typeof text === "string" ? text : "")).join("");
+}
+
 /** Gathers, event by event, what stays of a run, and knows which parts are still open. */
 export class SummaryBuilder {
   readonly interrupts: Interrupt[] = [];
   #text = "";
   #freshStep = true;
+  /** Whether the beginning of the text is not known. */
+  #cut = false;
   #usage = NO_USAGE;
   /** By id, for several model calls may write at once. */
   readonly #open = new Map<string, "text-end" | "reasoning-end">();
@@ -34,7 +54,10 @@ export class SummaryBuilder {
     switch (event.type) {
       case "text-delta":
         // The answer is what the last step that wrote anything wrote.
-        if (this.#freshStep) this.#text = "";
+        if (this.#freshStep) {
+          this.#text = "";
+          this.#cut = false;
+        }
         this.#freshStep = false;
         this.#text += event.delta;
         break;
@@ -74,6 +97,24 @@ export class SummaryBuilder {
     else if (event.type === "run-resumed") this.#freshStep = true;
   }
 
+  /** What comes now follows events that are no longer kept. Of the usage only what is known is counted. */
+  lose(): void {
+    this.#text = "";
+    this.#cut = true;
+    this.#freshStep = false;
+  }
+
+  /** Whether the text is not known, since events that told it are no longer kept. */
+  get isCut(): boolean {
+    return this.#cut;
+  }
+
+  /** The text, where it is cut, as something else has kept it. */
+  mend(text: string): void {
+    this.#text = text;
+    this.#cut = false;
+  }
+
   /** This attempt begins: what it writes replaces what was recalled. */
   begin(): void {
     this.#freshStep = true;
@@ -87,6 +128,6 @@ export class SummaryBuilder {
   }
 
   summary(interrupts: readonly Interrupt[]): RunSummary {
-    return { text: this.#text, usage: this.#usage, interrupts };
+    return { text: this.#cut ? "" : this.#text, usage: this.#usage, interrupts };
   }
 }

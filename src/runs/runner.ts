@@ -9,7 +9,7 @@ import type { LeaseKeeper } from "./lease.js";
 import type { Interrupt, RunEvent } from "../run-event.js";
 import { RunJournal } from "./run-journal.js";
 import { settle, toAgentError, toStoreError, type Settlement } from "./run-settlement.js";
-import { SummaryBuilder } from "./run-summary.js";
+import { answerIn, SummaryBuilder } from "./run-summary.js";
 import type { RunWatch } from "./run-watch.js";
 import { runAgent, type DirectWork, type RunProgress } from "./run-work.js";
 import type { SessionAgent } from "../agents/session-agent.js";
@@ -246,6 +246,9 @@ export class Runner<TConfig extends object, TContext> {
         });
       }
       active.ending = true;
+      // The log does not have all that an earlier attempt wrote; the conversation does.
+      if (builder.isCut && agent?.conversation !== undefined)
+        builder.mend(await answerIn(agent.conversation).catch(() => ""));
       // Unpinned before the session is free, or the next run would find its agent taken.
       this.#letGo(agent, settlement);
       agent = undefined;

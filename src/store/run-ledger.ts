@@ -35,7 +35,7 @@ export type CancelReason = "cancel" | "interrupt" | "rollback" | "deleted";
 
 /** What stays of a finished run beside its events. */
 export interface RunSummary {
-  /** What the last model call of the run that wrote text wrote. */
+  /** What the last model call of the run that wrote text wrote; empty if that is no longer known. */
   readonly text: string;
   readonly usage: Usage;
   /** The interrupts that now wait for an answer; empty unless the outcome is `interrupted`. */

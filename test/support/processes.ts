@@ -3,6 +3,7 @@ import type { AgentFactoryLike } from "../../src/agent.js";
 import { AgentManager } from "../../src/agent-manager.js";
 import { ChatService } from "../../src/chat-service.js";
 import type { AgentManagerOptions, ChatOptions } from "../../src/options.js";
+import type { MemoryStoreOptions } from "../../src/store/memory/memory-store.js";
 import { ManualClock } from "../../src/testing/index.js";
 import { SharedStore, type StoreView } from "./shared-store.js";
 
@@ -35,7 +36,11 @@ afterEach(async () => {
 /** Services over one store, with one clock. */
 export class Processes {
   readonly clock = new ManualClock();
-  readonly shared = new SharedStore({ clock: this.clock, sessionTtlMs: Infinity });
+  readonly shared: SharedStore;
+
+  constructor(limits: Pick<MemoryStoreOptions, "maxEventsPerRun"> = {}) {
+    this.shared = new SharedStore({ ...limits, clock: this.clock, sessionTtlMs: Infinity });
+  }
 
   start<TConfig extends object = object, TContext = unknown>(
     factory: AgentFactoryLike<TConfig, TContext>,

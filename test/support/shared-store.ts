@@ -103,15 +103,21 @@ export class StoreView implements Store {
 
   async #call(name: string, action: () => unknown, threadId?: string): Promise<unknown> {
     this.calls.push(name);
-    for (;;) {
-      if (this.#reach === "down") throw new AgentError("STORE_UNAVAILABLE", "The engine is down.");
-      if (this.#reach === "ok") break;
-      await new Promise<void>((go) => this.#waiting.push({ go }));
-    }
+    await this.#reached();
     await this.before?.(name);
+    // It may have crashed there.
+    await this.#reached();
     const result = await this.shared.step(this, name, action, threadId);
     await this.after?.(name);
     return result;
+  }
+
+  async #reached(): Promise<void> {
+    for (;;) {
+      if (this.#reach === "down") throw new AgentError("STORE_UNAVAILABLE", "The engine is down.");
+      if (this.#reach === "ok") return;
+      await new Promise<void>((go) => this.#waiting.push({ go }));
+    }
   }
 
   #wrap<T extends object>(part: string, target: T, own: Readonly<Record<string, unknown>>): T {

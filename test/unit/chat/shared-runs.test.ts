@@ -209,8 +209,48 @@ describe("an engine out of reach", () => {
     a.store.before = (call) => {
       if (call === "runs.finish" && lost++ === 0) throw new Error("connection lost");
     };
-    const run = a.chat.chat({ ...session, message: "x" });
+    const run = a.chat.chat({ ...session, message: "x", runId: "r" });
     expect(await processes.outcome(run.result)).toMatchObject({ outcome: "completed", text: "the answer" });
+  });
+
+  test.each([
+    { kept: "its last pieces are", steps: 1, most: 3, known: true, text: "a long answer" },
+    { kept: "its last pieces are, and nobody knows the rest", steps: 1, most: 3, known: false, text: "" },
+    { kept: "nothing of it is", steps: 1, most: 1, known: true, text: "a long answer" },
+    {
+      kept: "all of it is, and not of an earlier step",
+      steps: 2,
+      most: 6,
+      known: false,
+      text: "a long answer",
+    },
+  ])("its text is whole or none where $kept kept", async ({ steps, most, known, text }) => {
+    const processes = new Processes({ maxEventsPerRun: most });
+    const history = [
+      { id: "0", role: "assistant", content: "an answer of before" },
+      { id: "1", role: "user", content: "x" },
+      ...(known ? [{ id: "2", role: "assistant", content: [{ type: "text", text }] } as const] : []),
+    ] as const;
+    const factory = agents(
+      async function* (input) {
+        await settle(1);
+        if (input.kind !== "message") return;
+        for (let step = 1; step <= steps; step++) {
+          yield { type: "step-started", step };
+          yield { type: "text-start", id: "1" };
+          for (const delta of ["a ", "long ", "answer"]) yield { type: "text-delta", id: "1", delta };
+          yield { type: "text-end", id: "1" };
+        }
+      },
+      { conversation: { ...endedConversation, history: () => Promise.resolve(history) } },
+    );
+    const a = processes.start(factory);
+    let lost = 0;
+    a.store.before = (call) => {
+      if (call === "runs.finish" && lost++ === 0) throw new Error("connection lost");
+    };
+    const run = a.chat.chat({ ...session, message: "x", runId: "r" });
+    expect(await processes.outcome(run.result)).toMatchObject({ outcome: "completed", text });
   });
 
   test("all that wait in a session are refused with the first of them, and the next one tries anew", async () => {
@@ -276,12 +316,12 @@ describe("an engine out of reach", () => {
   });
 });
 
-/** One whose every turn has been begun. */
+/** One in which the turn of run `r` has begun. */
 const endedConversation = {
   history: () => Promise.resolve([]),
   pending: () => Promise.resolve([]),
   head: () => Promise.resolve(undefined),
-  turns: () => Promise.resolve([]),
+  turns: () => Promise.resolve([{ turnId: "r", before: "r", messageIds: [] }]),
   restore: () => Promise.resolve(),
   repair: () => Promise.resolve(),
 };

@@ -10,7 +10,7 @@ import {
   type LangGraphConfig,
 } from "../../../src/langgraph/index.js";
 import { ScriptedChatModel } from "../../../src/testing/index.js";
-import { codeOf, eventsOf, lastUserText, openToolCalls, settle } from "../../support/chat.js";
+import { codeOf, eventsOf, eventually, lastUserText, openToolCalls, settle } from "../../support/chat.js";
 import { Processes, type TestProcess } from "../../support/processes.js";
 
 const session = { sessionId: "s" };
@@ -52,7 +52,11 @@ class World {
     ],
   });
 
-  readonly processes = new Processes();
+  readonly processes: Processes;
+
+  constructor(limits: ConstructorParameters<typeof Processes>[0] = {}) {
+    this.processes = new Processes(limits);
+  }
 
   async start(): Promise<Process> {
     const process = this.processes.start<LangGraphConfig>(this.factory);
@@ -182,6 +186,16 @@ describe("a process that dies in mid-turn", () => {
     expect(second?.value).toBe("second?");
     const end = b.chat.resume({ ...session, answers: { [second?.id ?? ""]: "two" } });
     expect((await world.processes.outcome(end.result)).text).toBe("used: told one and two");
+  });
+
+  test.each([1, 2, 3, 4, 6])("text is whole though only the last %i events are kept", async (most) => {
+    const world = new World({ maxEventsPerRun: most });
+    const a = await world.start();
+    world.crashAt(a, "runs.finish", 1, "before");
+    const run = a.chat.chat({ ...session, message: "use act" });
+    await eventually(() => a.store.reach !== "ok");
+    const b = await world.start();
+    expect(await world.ended(b, run.id)).toEqual({ status: "completed", text: "used: done" });
   });
 
   test("answers that no process ends fail, what they answered is over, and the session goes on", async () => {
