@@ -5,11 +5,10 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { pack } from "../package/pack.js";
+import { npmCi } from "./npm-ci.js";
 
 const run = promisify(execFile);
 const example = fileURLToPath(new URL("../../examples/next", import.meta.url));
-
-const NO_NETWORK = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH)\b/;
 
 /** Ends a child when whoever started it is gone, however that ended. */
 const TIED = [
@@ -125,16 +124,8 @@ async function install(scratch: string, version?: string): Promise<string | unde
   mkdirSync(join(scratch, "examples"));
   const left = new Set(["node_modules", ".next"]);
   cpSync(example, app, { recursive: true, filter: (path) => !left.has(basename(path)) });
-  try {
-    const options = ["--no-audit", "--no-fund", "--prefer-offline"];
-    await run("npm", ["ci", ...options], { cwd: app });
-    if (version !== undefined)
-      await run("npm", ["install", "--no-save", ...options, `next@${version}`], { cwd: app });
-    return app;
-  } catch (error) {
-    if (process.env["CI"] === undefined && NO_NETWORK.test(String(error))) return undefined;
-    throw error;
-  }
+  const other = version === undefined ? [] : [["install", "--no-save", `next@${version}`]];
+  return (await npmCi(app, [], ...other)) ? app : undefined;
 }
 
 interface Place {
