@@ -28,6 +28,8 @@ function sendEvents(res: ServerResponse, body: EventBody): Promise<void> {
   return new Promise((resolve) => {
     let isFull = false;
     const send = (): void => {
+      // Nothing was taken for too long; what closes the connection resolves this too.
+      if (body.isCancelled) res.destroy();
       // What is written to a response whose client has gone would be an error of it.
       if (isFull || res.destroyed || res.writableEnded) return;
       const text = body.take();

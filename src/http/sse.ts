@@ -26,6 +26,9 @@ export interface EventBodyOptions {
 /** How much text gathers before the reading of events waits for the client. */
 const BUFFER_CHARS = 65_536;
 
+/** After how long in which nothing of it is taken a client is gone, though nobody has said so. */
+const UNREAD_MS = 600_000;
+
 /** How many events may go over that together. */
 const EVENTS_AT_A_TIME = 64;
 
@@ -36,7 +39,8 @@ const EVENTS_AT_A_TIME = 64;
  *     rests until the sender has taken it. The run's log is what waits for a slow client, not this buffer.
  *     A service gives the events of one turn of the event loop together; their text is added in one step.
  *   ended: the run has finished, or reading failed (the protocol's error goes out before the end).
- *   cancelled: the client left; the iterator is returned, and the run goes on.
+ *   cancelled: the client left, or took nothing for UNREAD_MS; the iterator is returned, and the run goes on.
+ *     Without that bound an answer that a host lost would be waited for, and its log be watched, for ever.
  */
 export class EventBody {
   readonly #options: EventBodyOptions;
@@ -65,7 +69,7 @@ export class EventBody {
     return this.#cancelled;
   }
 
-  /** Begins to read. `onText` is told when there is text to take, and at the end; the first text is there already. */
+  /** Begins to read. `onText` is told when there is text to take, and at any end; the first text is there already. */
   open(onText: () => void): void {
     if (this.#cancelled) return;
     this.#onText = onText;
@@ -106,7 +110,7 @@ export class EventBody {
             ? encoder.encode(value)
             : encodeAll(encoder, [value, ...more]),
         );
-        if (this.#text.length >= BUFFER_CHARS) await new Promise<void>((resolve) => (this.#resume = resolve));
+        if (this.#text.length >= BUFFER_CHARS) await this.#taken();
       }
     } catch (error) {
       if (!this.#cancelled) {
@@ -117,6 +121,17 @@ export class EventBody {
     this.#ended = true;
     this.#options.clock.clearTimeout(this.#heartbeat);
     this.#tell();
+  }
+
+  /** Waits until the client has taken what there is, or is gone. */
+  async #taken(): Promise<void> {
+    const { clock } = this.#options;
+    const timer = clock.setTimeout(() => {
+      this.cancel();
+      this.#onText();
+    }, UNREAD_MS);
+    await new Promise<void>((resolve) => (this.#resume = resolve));
+    clock.clearTimeout(timer);
   }
 
   #add(text: string): void {
@@ -172,15 +187,15 @@ export function toWebStream(body: EventBody, signal: AbortSignal): ReadableStrea
   const encoder = new TextEncoder();
   /** Lets a waiting pull look again. */
   let wake: (() => void) | undefined;
-  let aborted = false;
-  const cancel = (): void => {
+  let left: "cancelled" | "aborted" | undefined;
+  const leave = (how: typeof left): void => {
+    left ??= how;
     signal.removeEventListener("abort", onAbort);
     body.cancel();
     wake?.();
   };
   const onAbort = (): void => {
-    aborted = true;
-    cancel();
+    leave("aborted");
   };
   return new ReadableStream<Uint8Array>(
     {
@@ -202,9 +217,14 @@ export function toWebStream(body: EventBody, signal: AbortSignal): ReadableStrea
         if (!body.isOver) return;
         signal.removeEventListener("abort", onAbort);
         // Who cancelled the stream has closed it; after an aborted request it is still open.
-        if (!body.isCancelled || aborted) controller.close();
+        if (left === "cancelled") return;
+        if (body.isCancelled && left === undefined)
+          controller.error(new Error("The answer was not read for too long"));
+        else controller.close();
       },
-      cancel,
+      cancel() {
+        leave("cancelled");
+      },
     },
     { highWaterMark: 0 },
   );

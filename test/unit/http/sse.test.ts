@@ -1,11 +1,12 @@
 import { IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import { Duplex } from "node:stream";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { RunEvent } from "../../../src/index.js";
 import { sendReply } from "../../../src/http/node-response.js";
 import { EventBody, toWebStream } from "../../../src/http/sse.js";
 import { ManualClock } from "../../../src/testing/index.js";
+import { bearer, handlerFor, until } from "../../support/http-service.js";
 
 /** Events that a test hands out one by one, and a count of what was taken. */
 class Source implements AsyncIterator<RunEvent, undefined> {
@@ -118,6 +119,83 @@ test("a reader that does not read stops the taking of events at a bound", async 
   expect(source.taken).toBeLessThanOrEqual(65);
   const text = await new Response(body).text();
   expect(text).toHaveLength(1_000 * 1_024 + ": open\n\n".length);
+});
+
+describe("an answer of which nothing is taken for ten minutes", () => {
+  const MINUTES = 60_000;
+
+  /** One with more to come than is kept for a client. */
+  function unread() {
+    const source = new Source();
+    source.give(...Array.from({ length: 100 }, () => delta("x".repeat(1_024))));
+    return { source, ...open(source) };
+  }
+
+  test("detaches from the run and leaves no timer; who comes later finds it cut off", async () => {
+    const { source, clock, errors, reader } = unread();
+    for (let index = 0; index < 200; index += 1) await turn();
+    expect(clock.pending).toBe(1);
+    await clock.advance(10 * MINUTES - 1);
+    expect(source.returned).toBe(0);
+    await clock.advance(1);
+    await turn();
+    expect([source.returned, clock.pending, errors]).toEqual([1, 0, []]);
+    // A transform reads ahead by one chunk.
+    const late = async (): Promise<void> => {
+      while (!(await reader.read()).done) continue;
+    };
+    await expect(late()).rejects.toThrow("not read for too long");
+  });
+
+  test("goes on when something is taken before that", async () => {
+    const { source, clock, reader } = unread();
+    for (let index = 0; index < 200; index += 1) await turn();
+    await clock.advance(9 * MINUTES);
+    await reader.read();
+    await reader.read();
+    await turn();
+    await clock.advance(9 * MINUTES);
+    expect(source.returned).toBe(0);
+    source.give(undefined);
+    let length = 0;
+    for (let part = await reader.read(); !part.done; part = await reader.read()) length += part.value.length;
+    expect(length).toBeGreaterThan(0);
+    expect(clock.pending).toBe(0);
+  });
+
+  test("does so for the log of a service too, of which nobody is left to hear", async () => {
+    const clock = new ManualClock();
+    const { chat, handler } = await handlerFor(
+      [{ text: Array.from({ length: 200 }, () => "x".repeat(1_024)) }],
+      {
+        clock,
+      },
+    );
+    const { events } = chat.manager.store;
+    const watch = events.watch.bind(events);
+    let watching = 0;
+    vi.spyOn(events, "watch").mockImplementation((...args) => {
+      const stop = watch(...args);
+      watching += 1;
+      return () => {
+        watching -= 1;
+        stop();
+      };
+    });
+    const answer = await handler(
+      new Request("http://host.test/agent_backend/chat", {
+        method: "POST",
+        headers: { ...bearer("ann"), "content-type": "application/json" },
+        body: JSON.stringify({ session_id: "s1", message: "Hi" }),
+      }),
+    );
+    await until(async () => (await chat.getRun({ sessionId: "s1", userId: "ann" }))?.status === "completed");
+    await until(() => clock.pending === 1);
+    expect(watching).toBe(1);
+    await clock.advance(10 * MINUTES);
+    expect(watching).toBe(0);
+    await expect(answer.text()).rejects.toThrow("not read for too long");
+  });
 });
 
 test("a comment goes out when nothing else did for a while, and none when something did", async () => {
@@ -251,6 +329,19 @@ describe("Node's response", () => {
     await sent;
     expect(source.taken).toBe(1_000);
     expect(text().match(/x/g)).toHaveLength(1_000 * 1_024);
+  });
+
+  test("a client that takes nothing for ten minutes is cut off, and its reader detached", async () => {
+    const source = new Source();
+    source.give(...Array.from({ length: 1_000 }, () => delta("x".repeat(1_024))));
+    const { clock, res, socket, sent } = answer(source);
+    // As Node's server does when a connection closes.
+    socket.once("close", () => res.emit("close"));
+    for (let index = 0; index < 300; index += 1) await turn();
+    expect(source.returned).toBe(0);
+    await clock.advance(600_000);
+    await sent;
+    expect([source.returned, res.destroyed, clock.pending]).toEqual([1, true, 0]);
   });
 
   test("a client that goes away detaches the reader and leaves no timer", async () => {
