@@ -58,7 +58,7 @@ export type { AgentEvent, Interrupt, RunEvent, RunLifecycleEvent, RunOutcome, Us
 export type { ClusterStats, ProcessStats } from "./service/presence.js";
 export type { RunInfo } from "./service/run-info.js";
 export type { SessionAgent } from "./agents/session-agent.js";
-export type { SessionIdentity, SessionRef } from "./session.js";
+export { isValidId, type SessionIdentity, type SessionRef } from "./session.js";
 export {
   memoryStore,
   memoryStoreDefaults,

@@ -19,23 +19,32 @@ const CONTROL_CHARACTER = /\p{Cc}/u;
 const PLAIN_ID = /^[A-Za-z0-9_-]{1,200}$/;
 
 /**
- * Checks a session, user or run id: 1 to 200 UTF-16 units, well-formed, no control characters, not `.` or `..`.
+ * Whether a session, user or run can be called so: 1 to 200 UTF-16 units, well-formed, no control characters, not `.` or
+ * `..`.
+ */
+export function isValidId(value: unknown): value is string {
+  return typeof value === "string" && (PLAIN_ID.test(value) || problemOf(value) === undefined);
+}
+
+/**
+ * Checks an id of a session, user or run: see {@link isValidId}.
  *
  * @throws {AgentError} `INVALID_INPUT`
  */
 export function checkId(name: string, value: unknown): asserts value is string {
-  if (typeof value === "string" && PLAIN_ID.test(value)) return;
+  if (isValidId(value)) return;
   const problem =
-    typeof value !== "string"
-      ? `a string, got ${value === null ? "null" : typeof value}`
-      : value.length === 0 || value.length > MAX_ID_LENGTH
-        ? `1 to ${String(MAX_ID_LENGTH)} characters, got ${String(value.length)}`
-        : CONTROL_CHARACTER.test(value) || !value.isWellFormed()
-          ? "well-formed text without control characters"
-          : value === "." || value === ".."
-            ? "something other than `.` and `..`"
-            : undefined;
-  if (problem !== undefined) throw new AgentError("INVALID_INPUT", `Expected \`${name}\` to be ${problem}.`);
+    typeof value === "string" ? problemOf(value) : `a string, got ${value === null ? "null" : typeof value}`;
+  throw new AgentError("INVALID_INPUT", `Expected \`${name}\` to be ${String(problem)}.`);
+}
+
+/** What an id would have to be that this text is not. */
+function problemOf(text: string): string | undefined {
+  if (text.length === 0 || text.length > MAX_ID_LENGTH)
+    return `1 to ${String(MAX_ID_LENGTH)} characters, got ${String(text.length)}`;
+  if (CONTROL_CHARACTER.test(text) || !text.isWellFormed())
+    return "well-formed text without control characters";
+  return text === "." || text === ".." ? "something other than `.` and `..`" : undefined;
 }
 
 /** Percent-encodes ASCII outside [A-Za-z0-9_-]; all else stays, so that the longest pair fits a database key. */

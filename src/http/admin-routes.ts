@@ -1,5 +1,5 @@
-import { AgentError, type ChatService, type SessionRef } from "../index.js";
-import { isAdminAtHand, isUserId } from "./auth.js";
+import { AgentError, isValidId, type ChatService, type SessionRef } from "../index.js";
+import { isAdminAtHand } from "./auth.js";
 import { queryLimit } from "./body.js";
 import { HttpError } from "./errors.js";
 import { jsonReply } from "./reply.js";
@@ -22,7 +22,7 @@ const sessions: Route = {
   async handle({ chat, query }) {
     const userId = query.get("user_id") ?? undefined;
     // A store need not take what no user is called.
-    if (userId !== undefined && !isUserId(userId)) {
+    if (userId !== undefined && !isValidId(userId)) {
       throw new HttpError("INVALID_INPUT", "Expected `user_id` to be the id of a user.");
     }
     const page = await chat.listSessions({

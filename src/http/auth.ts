@@ -1,4 +1,4 @@
-import { AgentError, type TimerHandle } from "../index.js";
+import { AgentError, isValidId, type TimerHandle } from "../index.js";
 import { hasCode, HttpError } from "./errors.js";
 import type { HttpSettings, HttpUser } from "./options.js";
 import type { Reply } from "./reply.js";
@@ -28,23 +28,12 @@ export async function authenticate<TUser extends HttpUser>(
   }
   const { userId } = user as { readonly userId: unknown };
   // The service would refuse it too, as if the client had named it.
-  if (!isUserId(userId)) {
+  if (!isValidId(userId)) {
     throw new TypeError(
       "Expected `authenticate` to give null or an object with a `userId` of 1 to 200 characters, without control characters",
     );
   }
   return { user, userId };
-}
-
-/** Whether a user can be called so: the service's own rule for ids. */
-export function isUserId(value: unknown): value is string {
-  return (
-    typeof value === "string" &&
-    value !== "" &&
-    value.length <= 200 &&
-    value.isWellFormed() &&
-    !/^\.\.?$|\p{Cc}/u.test(value)
-  );
 }
 
 export async function isAdmin<TUser extends HttpUser>(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { AgentManager, ChatService } from "../../src/index.js";
+import { AgentManager, ChatService, isValidId } from "../../src/index.js";
 import { createHttpHandler, type HttpHandler } from "../../src/http/index.js";
 import { ManualClock } from "../../src/testing/index.js";
 import { agents } from "../support/chat.js";
@@ -74,6 +74,39 @@ describe("what anybody may ask", () => {
     expect(await (await get(handler, "/agent-health", bearer("root"))).json()).toMatchObject({ store: "ok" });
     expect(errors).toEqual([]);
   });
+});
+
+test("a user can be called what a session can, and `isValidId` tells what that is", async () => {
+  const ids: [unknown, boolean][] = [
+    ["a", true],
+    ["ann@example.com", true],
+    ["安", true],
+    ["...", true],
+    ["x".repeat(200), true],
+    ["x".repeat(201), false],
+    ["", false],
+    [".", false],
+    ["..", false],
+    ["a\u0000b", false],
+    ["a\u0085b", false],
+    ["\ud800", false],
+    [7, false],
+    [null, false],
+  ];
+  const { chat, handler } = await handlerFor([], {
+    authenticate: (request) =>
+      ({ userId: ids[Number(request.headers.get("x-id"))]?.[0], admin: true }) as never,
+    onError: () => undefined,
+  });
+  for (const [index, [id, valid]] of ids.entries()) {
+    expect([id, isValidId(id)]).toEqual([id, valid]);
+    const taken = await chat.getSession({ sessionId: id as string }).then(
+      () => true,
+      () => false,
+    );
+    const answer = await get(handler, "/sessions", { "x-id": String(index) });
+    expect([id, taken, answer.status]).toEqual([id, valid, valid ? 200 : 500]);
+  }
 });
 
 test.each(["", "x".repeat(201), "a\u0000b", ".", 7])(
