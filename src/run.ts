@@ -1,7 +1,7 @@
 import { AgentError } from "./errors.js";
 import { LazyIterator } from "./internal/lazy-iterator.js";
 import type { Interrupt, RunEvent, Usage } from "./run-event.js";
-import { NO_USAGE } from "./runs/run-summary.js";
+import { NO_USAGE, questionsOf } from "./runs/run-summary.js";
 import type { FinishedRun } from "./runs/run-watch.js";
 import type { RunRecord } from "./store/store.js";
 
@@ -109,8 +109,8 @@ export class Run implements AsyncIterable<RunEvent, undefined> {
     if (run.status === "failed" || run.status === "queued" || run.status === "running") {
       throw error ?? restored(finished);
     }
-    const { text = "", usage = NO_USAGE, interrupts = [] } = run.summary ?? {};
-    return { runId, outcome: run.status, text, usage, interrupts };
+    const { text = "", usage = NO_USAGE } = run.summary ?? {};
+    return { runId, outcome: run.status, text, usage, interrupts: questionsOf(run) };
   }
 }
 

@@ -228,7 +228,7 @@ async function soleInterrupt<TConfig extends object, TContext>(
   session: SessionRef,
 ): Promise<string> {
   const run = await service.getRun(session);
-  const [first, ...others] = run?.status === "interrupted" ? run.interrupts : [];
+  const [first, ...others] = run?.interrupts ?? [];
   if (first === undefined) throw new AgentError("INTERRUPT_STALE", "No interrupt waits.");
   if (others.length > 0)
     throw new AgentError("INVALID_INPUT", "Several interrupts wait: name the one answered.");

@@ -27,7 +27,7 @@ export const messages: Route = {
     // A message of the AI SDK is a whole turn, and clients look for the call of each result.
     const page = await historyOf(service, session, { limit, before, wholeTurns: format !== "neutral" });
     const visible = page.messages.filter(({ role }) => role !== "system");
-    const interrupts = run?.status === "interrupted" && before === undefined ? run.interrupts : [];
+    const interrupts = run !== undefined && before === undefined ? run.interrupts : [];
     const { showToolErrors } = settings;
     const shown =
       format === "ai-sdk"

@@ -1,6 +1,6 @@
 import type { Conversation, HistoryMessage } from "../agent.js";
 import type { AgentEvent, Interrupt, RunEvent, Usage } from "../run-event.js";
-import type { RunSummary } from "../store/store.js";
+import type { RunRecord, RunSummary } from "../store/store.js";
 
 export const NO_USAGE: Usage = { inputTokens: 0, outputTokens: 0, totalTokens: 0 };
 
@@ -18,6 +18,11 @@ function addUsage(a: Usage, b: Usage): Usage {
     ...(cachedInputTokens === undefined ? undefined : { cachedInputTokens }),
     ...(reasoningTokens === undefined ? undefined : { reasoningTokens }),
   };
+}
+
+/** The questions that a run left; none once it was told to stop, or they were closed: then nobody is to answer. */
+export function questionsOf({ cancelRequested, summary }: RunRecord): readonly Interrupt[] {
+  return cancelRequested === undefined ? (summary?.interrupts ?? []) : [];
 }
 
 /** What was answered last to the last message of the user, as the conversation has it; nothing if it has none. */

@@ -1,5 +1,6 @@
 import { AgentError } from "../errors.js";
 import type { Interrupt } from "../run-event.js";
+import { questionsOf } from "../runs/run-summary.js";
 import type { SessionIdentity } from "../session.js";
 import type { RunRecord, RunStatus } from "../store/store.js";
 
@@ -14,12 +15,12 @@ export interface RunInfo {
   readonly createdAt: number;
   readonly startedAt?: number;
   readonly finishedAt?: number;
-  /** The questions with which it stopped, if it was interrupted. */
+  /** The questions with which it stopped, if it was interrupted; none once they were closed without an answer. */
   readonly interrupts: readonly Interrupt[];
 }
 
 export function toRunInfo(run: RunRecord): RunInfo {
-  const { runId, turnId, status, attempt, createdAt, startedAt, finishedAt, summary } = run;
+  const { runId, turnId, status, attempt, createdAt, startedAt, finishedAt } = run;
   return {
     runId,
     turnId,
@@ -28,7 +29,7 @@ export function toRunInfo(run: RunRecord): RunInfo {
     createdAt,
     ...(startedAt === undefined ? undefined : { startedAt }),
     ...(finishedAt === undefined ? undefined : { finishedAt }),
-    interrupts: summary?.interrupts ?? [],
+    interrupts: questionsOf(run),
   };
 }
 

@@ -38,7 +38,7 @@ export interface RunSummary {
   /** What the last model call of the run that wrote text wrote; empty if that is no longer known. */
   readonly text: string;
   readonly usage: Usage;
-  /** The interrupts that now wait for an answer; empty unless the outcome is `interrupted`. */
+  /** The interrupts that now wait for an answer, unless the run was told to stop. */
   readonly interrupts: readonly Interrupt[];
 }
 
@@ -208,7 +208,8 @@ export interface RunLedger {
 
   /**
    * Ends a run and frees its session; the first finish of a run wins, and gives back what was stored.
-   * Interrupts in the summary park the session. A run marked `deleted` ends as cancelled whatever is said.
+   * Interrupts in the summary park the session. A run marked `deleted` ends as cancelled whatever is said; one that was
+   * told to stop for another reason ends so instead of as interrupted, and parks nothing.
    *
    * @throws {AgentError} `LEASE_LOST` when the lease is stale.
    */

@@ -158,7 +158,8 @@ export class LedgerModel {
     if (run?.finishedBy === claim.number) return run.status;
     if (session === undefined || run === undefined || session.lease !== claim.number) return "LEASE_LOST";
     run.finishedBy = claim.number;
-    run.status = run.reason === "deleted" ? "cancelled" : status;
+    const stopped = run.reason !== undefined && status === "interrupted";
+    run.status = run.reason === "deleted" || stopped ? "cancelled" : status;
     if (undone) session.undo.splice(0, run.undoCount);
     session.running = undefined;
     session.lease = undefined;

@@ -339,8 +339,25 @@ export function describeLedger(open: (limits: LedgerLimits) => OpenedLedger, sla
       await submit("a");
       const running = await claim();
       await submit("b", { onBusy: "interrupt" });
-      await finish(running, interrupted("i1"));
+      expect(await finish(running, interrupted("i1"))).toMatchObject({ status: "cancelled" });
       expect((await claim()).run.runId).toBe("b");
+    });
+
+    it("end a run that was told to stop as cancelled: nobody is to answer", async () => {
+      await submit("a");
+      const running = await claim();
+      await ledger.cancel(thread);
+      expect(await finish(running, interrupted("i1"))).toMatchObject({
+        status: "cancelled",
+        cancelRequested: "cancel",
+      });
+      expect(await ledger.current(thread)).toMatchObject({ runId: "a", status: "cancelled" });
+      expect((await ledger.sessions([thread])).get(thread)?.parked).toBeUndefined();
+      await submit("b");
+      const next = await claim();
+      await ledger.cancel(thread);
+      // One that had done its work all the same has done it.
+      expect(await finish(next, completion())).toMatchObject({ runId: "b", status: "completed" });
     });
 
     it("are closed by cancel, and what waited goes on", async () => {

@@ -33,8 +33,8 @@ import { acceptedRun, checkAnswers, checkKnown, checkRoom, leaseLost } from "./s
  * and of a session: free, running (someone holds its lease), or parked (its last run left interrupts that wait).
  * A parked session gives out nothing; accepted answers end the parking and go to the head of the queue. A parked
  * run that is closed without answers keeps `interrupted` as its one final status: only the parking ends, and
- * `cancelRequested` says why. A run that was told to stop never parks its session, whatever it leaves: those who
- * told it do not wait for answers. Nor does cancelling or giving up answers bring their interrupts back: their turn is
+ * `cancelRequested` says why. A run that was told to stop never parks its session, whatever it leaves, and ends as
+ * cancelled instead of as interrupted: those who told it do not wait for answers. Nor does cancelling or giving up answers bring their interrupts back: their turn is
  * over, and whether they had their effect nobody knows.
  *
  * What counts as an attempt is a claim that did not end with a release: a handover by a process that closes is no
@@ -176,7 +176,8 @@ export class MemoryRunLedger implements RunLedger {
       if (session === undefined || run === undefined || session.running !== run) throw leaseLost(lease);
       const { summary, error, lastSeq } = completion;
       const mark = run.record.cancelRequested;
-      const status = mark === "deleted" ? "cancelled" : completion.outcome;
+      const stopped = mark === "deleted" || (mark !== undefined && completion.outcome === "interrupted");
+      const status = stopped ? "cancelled" : completion.outcome;
       const stored = copyJson(summary);
       this.#retention.trim(session);
       this.#state.resizeRun(run, estimateBytes(stored));

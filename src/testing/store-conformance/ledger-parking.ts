@@ -141,7 +141,8 @@ export const parkingRules = rulesOf(["runs"], {
   "ledger: a run that was told to stop parks nothing": async (bench) => {
     const running = await bench.begin("s", "a");
     await bench.submit("s", "b", { onBusy: "interrupt" });
-    await bench.finish(running, interrupted("i1"));
+    const stopped = await bench.finish(running, interrupted("i1"));
+    expectLike(stopped, { status: "cancelled", cancelRequested: "interrupt" }, "the stopped run");
     expectEqual((await bench.session("s"))?.parked, undefined, "the parked run");
     expectEqual((await bench.claim()).run.runId, "b", "the next run");
   },

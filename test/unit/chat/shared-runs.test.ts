@@ -325,3 +325,46 @@ const endedConversation = {
   restore: () => Promise.resolve(),
   repair: () => Promise.resolve(),
 };
+
+describe("a question that nobody is to answer", () => {
+  const asking = agents(async function* (input) {
+    await settle(1);
+    if (input.kind === "message" && textOfInput(input) === "ask")
+      yield { type: "interrupt", id: "i", kind: "input", value: "which?" };
+    else yield* say("re");
+  });
+
+  test("a cancel that comes while the question is being stored ends the run as cancelled", async () => {
+    const processes = new Processes();
+    const [a, b] = [processes.start(asking), processes.start(asking)];
+    const [reached, go] = [gate(), gate()];
+    a.store.before = (call) => {
+      if (call !== "runs.finish") return undefined;
+      reached.open();
+      return go.opened;
+    };
+    const run = a.chat.chat({ ...session, message: "ask" });
+    await reached.opened;
+    const cancelled = b.chat.cancel(session);
+    await settle();
+    go.open();
+    expect((await processes.outcome(cancelled)).status).toBe("cancelled");
+    expect(await processes.outcome(run.result)).toMatchObject({ outcome: "cancelled", interrupts: [] });
+    expect(kinds(await eventsOf(run)).at(-1)).toBe("cancelled");
+    expect(await b.chat.getRun(session)).toMatchObject({ status: "cancelled", interrupts: [] });
+    expect((await b.chat.getSession(session))?.state).not.toBe("interrupted");
+    expect(await codeOf(b.chat.resume({ ...session, answers: { i: 1 } }).accepted)).toBe("INTERRUPT_STALE");
+    a.store.before = undefined;
+    expect((await processes.outcome(b.chat.chat({ ...session, message: "x" }).result)).text).toBe("re");
+  });
+
+  test("one that was closed without an answer is told no more", async () => {
+    const processes = new Processes();
+    const { chat } = processes.start(asking);
+    const asked = chat.chat({ ...session, message: "ask" });
+    expect((await processes.outcome(asked.result)).interrupts).toHaveLength(1);
+    expect((await chat.getRun(session))?.interrupts).toHaveLength(1);
+    await processes.outcome(chat.cancel(session));
+    expect(await chat.getRun(session)).toMatchObject({ runId: asked.id, interrupts: [] });
+  });
+});

@@ -29,7 +29,8 @@ BEGIN
   v_drops := p_first IS NOT NULL AND s.deleted_at IS NOT NULL;
   v_now := now_ms();
   UPDATE runs SET
-      status = CASE WHEN cancel_reason = 'deleted' THEN 'cancelled' ELSE p_outcome END, finished_at = v_now,
+      status = CASE WHEN cancel_reason = 'deleted' OR cancel_reason IS NOT NULL AND p_outcome = 'interrupted'
+        THEN 'cancelled' ELSE p_outcome END, finished_at = v_now,
       last_seq = CASE WHEN v_drops THEN last_event(p_thread, p_run) ELSE p_last_seq END, summary = p_summary, interrupts = p_interrupts, error = p_error, finished_by = p_owner,
       retained_order = CASE WHEN NOT v_parks THEN nextval('ticks') END, retained_at = CASE WHEN NOT v_parks THEN v_now END
     WHERE thread_id = p_thread AND run_id = p_run RETURNING * INTO r;

@@ -21,7 +21,8 @@ elseif #ARGV > behind then
   add_batch(batch)
 end
 trim(s, max)
-local status = stop == 'deleted' and 'cancelled' or outcome
+local stopped = stop == 'deleted' or (stop and outcome == 'interrupted')
+local status = stopped and 'cancelled' or outcome
 redis.call('HSET', key, 'status', status, 'finishedAt', now(), 'lastSeq', seq, 'summary', summary, 'finishedBy', owner)
 if failure ~= '' then redis.call('HSET', key, 'error', failure) end
 if undone == '1' then redis.call('LTRIM', P .. ':undo:' .. thread, undo_count, -1) end
