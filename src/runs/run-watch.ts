@@ -10,14 +10,15 @@ import type { LedgerHint, RunLedger, RunRecord, Submitted } from "../store/store
  * - A run at work here needs no look: its runner tells the record with which it ended (`tell`). That may come before the
  *   answer of its own submit, with which the waiting begins, and the record may be gone by then: `submitting` keeps it.
  * - Any other is looked up when a hint says that it changed: once, however many wait for it.
- * - Hints of a shared ledger may be lost: every `LOOK_MS` some of the runs that are waited for are looked up, in turn.
- *   While the engine is out of reach that fails quietly, and they wait on.
+ * - Hints of a shared ledger may be lost: every `LOOK_MS` it is asked which of all that are waited for have ended, and
+ *   these are looked up. A ledger that can't tell so is asked for some of them, in turn. While the engine is out of
+ *   reach that fails quietly, and they wait on.
  *
  * Per run that is waited for: unknown ──▶ ended (its record) or gone (no record; gone.ts tells why). It is forgotten
  * with its last waiter.
  */
 
-/** How often runs that are waited for are looked up without a hint, and how many of them at a time. */
+/** How often runs that are waited for are looked up without a hint, and how many records are asked for at a time. */
 const LOOK_MS = 500;
 const LOOKS_AT_A_TIME = 16;
 
@@ -62,6 +63,7 @@ export class RunWatch {
   readonly #stop: () => void;
   #timer: TimerHandle | undefined;
   #closed = false;
+  #lookingAround = false;
 
   constructor(options: RunWatchOptions) {
     this.#options = options;
@@ -249,21 +251,40 @@ export class RunWatch {
     }, LOOK_MS);
   }
 
-  /** Looks at those that have waited longest for a look. */
   async #lookAround(): Promise<void> {
-    const due: [string, Watched][] = [];
-    for (const entry of this.#watched) {
-      const [, { threadId, runId, end, looking }] = entry;
-      if (end !== undefined || looking || this.#options.isActive(threadId, runId)) continue;
-      due.push(entry);
-      if (due.length === LOOKS_AT_A_TIME) break;
+    if (this.#lookingAround) return;
+    this.#lookingAround = true;
+    try {
+      const due = await this.#due();
+      for (let at = 0; at < due.length; at += LOOKS_AT_A_TIME) {
+        await Promise.all(due.slice(at, at + LOOKS_AT_A_TIME).map((watched) => this.#lookAt(watched)));
+      }
+    } catch {
+      // Out of reach, as in a single look.
+    } finally {
+      this.#lookingAround = false;
     }
-    for (const [key, watched] of due) {
+  }
+
+  /** Those that have ended; where the ledger does not tell, those that have waited longest for a look. */
+  async #due(): Promise<readonly Watched[]> {
+    const { runs, isActive } = this.#options;
+    const waiting = [...this.#watched.values()].filter(
+      ({ threadId, runId, end, looking }) => end === undefined && !looking && !isActive(threadId, runId),
+    );
+    if (waiting.length <= LOOKS_AT_A_TIME) return waiting;
+    if (runs.ended !== undefined) {
+      const places = new Set(await runs.ended(waiting.map(({ threadId, runId }) => ({ threadId, runId }))));
+      return waiting.filter((_, place) => places.has(place));
+    }
+    const due = waiting.slice(0, LOOKS_AT_A_TIME);
+    for (const watched of due) {
+      const key = keyOf(watched.threadId, watched.runId);
       // To the end of the line.
       this.#watched.delete(key);
       this.#watched.set(key, watched);
     }
-    await Promise.all(due.map(([, watched]) => this.#lookAt(watched)));
+    return due;
   }
 }
 

@@ -229,6 +229,11 @@ export interface RunLedger {
   cancel(threadId: string, runId?: string): Promise<RunRecord | undefined>;
 
   get(threadId: string, runId: string): Promise<RunRecord | undefined>;
+  /**
+   * For a shared ledger: the places in the list of those that neither wait nor run, or are not known; one look for all.
+   * Without it those who wait for runs of other processes without a hint are served a few at a time.
+   */
+  ended?(runs: readonly Pick<RunRecord, "threadId" | "runId">[]): Promise<readonly number[]>;
   /** The running run, else the parked one, else the oldest queued one, else the last that is retained. */
   current(threadId: string): Promise<RunRecord | undefined>;
   /** Those of the sessions that the ledger knows, by thread id; one look for all of them. */

@@ -687,6 +687,21 @@ export function describeLedger(open: (limits: LedgerLimits) => OpenedLedger, sla
     });
   });
 
+  describe("ended", () => {
+    it("tells which runs of a list neither wait nor run, or are not known", async () => {
+      // Only those who share a ledger wait for runs that others end.
+      if (ledger.ended === undefined) return;
+      for (const id of ["a", "b", "c"]) await submit(id);
+      await finish(await claim());
+      const waiting = ["c", "a", "unknown", "b"].map((runId) => ({ threadId: thread, runId }));
+      await claim();
+      expect(await ledger.ended([])).toEqual([]);
+      expect([...(await ledger.ended(waiting))].sort()).toEqual([1, 2]);
+      const many = Array.from({ length: 700 }, () => waiting[0]!);
+      expect(await ledger.ended([...many, waiting[1]!])).toEqual([700]);
+    });
+  });
+
   describe("current", () => {
     it("is the running run, else the parked, else the oldest that waits, else the last finished", async () => {
       expect(await ledger.current(thread)).toBeUndefined();

@@ -10,6 +10,7 @@ import type {
   ProcessRecord,
   ProcessRegistry,
   RunLedger,
+  RunRecord,
   SessionStore,
   Store,
 } from "../../src/store/store.js";
@@ -52,6 +53,12 @@ export class StoreView implements Store {
       watch: this.#watch,
       announce: this.#announce,
       sessions: this.#sessions,
+      ended: (runs: readonly Pick<RunRecord, "threadId" | "runId">[]) =>
+        this.#call("runs.ended", async () => {
+          const found = runs.map(({ threadId, runId }) => store.runs.get(threadId, runId));
+          const known = (await Promise.all(found)).map((run) => run?.status ?? "");
+          return known.flatMap((status, place) => (["queued", "running"].includes(status) ? [] : [place]));
+        }),
       purged: (threadId: string) =>
         this.#call("runs.purged", () => Promise.resolve(this.shared.purged.has(threadId))),
     });

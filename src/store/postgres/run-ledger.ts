@@ -240,6 +240,11 @@ export class PostgresRunLedger implements RunLedger {
     return this.#json<RunRecord>("get_run", [threadId, runId]);
   }
 
+  async ended(runs: readonly Pick<RunRecord, "threadId" | "runId">[]): Promise<readonly number[]> {
+    const args = [runs.map(({ threadId }) => threadId), runs.map(({ runId }) => runId)];
+    return (await this.#rows("ended_runs", args)).map(({ place }) => Number(place) - 1);
+  }
+
   current(threadId: string): Promise<RunRecord | undefined> {
     return this.#json<RunRecord>("current_run", [threadId]);
   }

@@ -208,6 +208,15 @@ export class RedisRunLedger implements RunLedger {
     return decodeRun(threadId, runId, await this.#look(looks.getRun, [threadId, runId]));
   }
 
+  async ended(runs: readonly Pick<RunRecord, "threadId" | "runId">[]): Promise<readonly number[]> {
+    const looked = chunks(runs, SESSIONS_PER_LOOK).map(async (some, n) => {
+      const names = some.flatMap(({ threadId, runId }) => [threadId, runId]);
+      const places = listOf(await this.#look(looks.endedRuns, names));
+      return places.map((place) => n * SESSIONS_PER_LOOK + numberOf(place) - 1);
+    });
+    return (await Promise.all(looked)).flat();
+  }
+
   async current(threadId: string): Promise<RunRecord | undefined> {
     const [runId, record] = listOf(await this.#look(looks.currentRun, [threadId]));
     return decodeRun(threadId, textOf(runId) ?? "", record);

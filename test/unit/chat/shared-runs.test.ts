@@ -76,6 +76,26 @@ describe("hints that are lost", () => {
     expect((await processes.outcome(run.result, 600)).text).toBe("re: hi");
   });
 
+  test("the ends of many runs that are waited for are all told after one look", async () => {
+    const processes = new Processes();
+    const a = processes.start(echo, {}, (store) => {
+      // It submits and does not work.
+      store.before = (call) => (call === "runs.claim" ? new Promise(() => undefined) : undefined);
+      store.hints = false;
+    });
+    const runs = Array.from({ length: 100 }, (_, n) =>
+      a.chat.chat({ sessionId: `s${String(n)}`, message: "hi" }),
+    );
+    await Promise.all(runs.map(({ accepted }) => accepted));
+    const b = processes.start(echo, { maxAgents: 200 });
+    await processes.until(async () => {
+      const sessions = await Promise.all(runs.map(({ sessionId }) => b.chat.getSession({ sessionId })));
+      return sessions.every((known) => known?.state === "idle");
+    });
+    const results = Promise.all(runs.map(({ result }) => result));
+    expect(await processes.outcome(results, 600)).toHaveLength(100);
+  });
+
   test("a stop is told with the renewal of the lease", async () => {
     const processes = new Processes();
     const a = processes.start(hanging);

@@ -13,6 +13,16 @@ BEGIN
   RETURN run_record(r, s.session_id, s.user_id);
 END $$;
 
+-- Those of the runs that neither wait nor run, or are not known: their places in the arrays, from 1.
+CREATE FUNCTION ended_runs(p_threads text[], p_runs text[]) RETURNS TABLE (place bigint)
+LANGUAGE plpgsql STABLE ${PREDICTABLE} AS $$
+BEGIN
+  RETURN QUERY
+    SELECT t.place FROM unnest(p_threads, p_runs) WITH ORDINALITY AS t (thread, run, place)
+      WHERE coalesce((SELECT r.status FROM runs r WHERE r.thread_id = t.thread AND r.run_id = t.run), '')
+        NOT IN ('queued', 'running');
+END $$;
+
 -- The running run, else the parked one, else the oldest queued one, else the last that is retained.
 CREATE FUNCTION current_run(p_thread text) RETURNS text LANGUAGE plpgsql STABLE ${PREDICTABLE} AS $$
 DECLARE

@@ -3,6 +3,16 @@ import { look, step } from "./ledger.js";
 /** ARGV: thread, run. Replies record, with a nil for the session where there is no such run. */
 export const getRun = look(`return record(ARGV[1], ARGV[2])`);
 
+/** ARGV: threads and runs by turns. Replies the places, from 1, of those that neither wait nor run. */
+export const endedRuns = look(`
+local places = {}
+for i = 1, #ARGV, 2 do
+  local status = redis.call('HGET', run_key(ARGV[i], ARGV[i + 1]), 'status')
+  if status ~= 'queued' and status ~= 'running' then places[#places + 1] = (i + 1) / 2 end
+end
+return places
+`);
+
 /** ARGV: thread. Replies run and record, or nothing. */
 export const currentRun = look(`
 local s = load(ARGV[1])
