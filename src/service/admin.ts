@@ -209,11 +209,14 @@ export class Admin<TConfig extends object, TContext> {
     this.#engine.runner.abort(threadId, new AgentError("RUN_CANCELLED", "The session was deleted."));
     await this.#engine.runner.idle(threadId);
     await this.#internals.pool.remove(threadId, "deleted");
+    const inPurge = runs.purgesAll === true;
+    const isApart = !inPurge || events.engine !== runs.engine;
+    // Before the look at the tombstone: while that stands, all that is there is old.
+    const forgetEvents = isApart ? await events.deletion?.(threadId) : undefined;
     if (runs.shared && !(await this.#isTombstone(threadId))) return false;
     // One after another these might take what another process lets begin after it has ended the same deletion.
-    const inPurge = runs.purgesAll === true;
     if (!inPurge) await checkpointer.deleteThread(threadId);
-    if (!inPurge || events.engine !== runs.engine) await events.delete(threadId);
+    if (isApart) await (forgetEvents?.() ?? events.delete(threadId));
     if (!inPurge || sessions.keptByLedger !== true) await sessions.delete(threadId);
     await runs.purge(threadId);
     // Their idle agents of it would not be found by anybody again; those that miss it evict them in time.

@@ -70,6 +70,11 @@ export interface EventLog {
   watch(threadId: string, runId: string, listener: () => void): () => void;
   /** Forgets the events of a thread. */
   delete(threadId: string): Promise<void>;
+  /**
+   * For a log beside another engine's ledger: looks which runs of a thread have events, and gives what forgets the
+   * events of these. A deletion that another process ends first then takes nothing of what begins after it.
+   */
+  deletion?(threadId: string): Promise<() => Promise<void>>;
 }
 
 export interface SessionRecord extends SessionIdentity {

@@ -4,7 +4,14 @@ import { EventTails } from "../engine/event-tails.js";
 import type { EventLog, EventPage, Lease } from "../store.js";
 import { listOf, numberOf, textOf, type RedisEngine } from "./client.js";
 import { RunFollowers } from "./run-followers.js";
-import { appendByEpoch, appendFenced, deleteByEpoch, deleteFenced, readPage } from "./scripts/events.js";
+import {
+  appendByEpoch,
+  appendFenced,
+  deleteByEpoch,
+  deleteFenced,
+  readPage,
+  runsByEpoch,
+} from "./scripts/events.js";
 import { redisKeys } from "./scripts/fence.js";
 import type { StreamReader } from "./stream-reader.js";
 
@@ -109,9 +116,24 @@ export class RedisEventLog implements EventLog {
   }
 
   async delete(threadId: string): Promise<void> {
-    const script = this.#parts.fenced ? deleteFenced : deleteByEpoch;
-    await this.#engine.run(script, [threadId], { repeat: true });
+    if (!this.#parts.fenced) {
+      await (
+        await this.deletion(threadId)
+      )();
+      return;
+    }
+    await this.#engine.run(deleteFenced, [threadId], { repeat: true });
     this.forget(threadId);
+  }
+
+  /** Of a log beside another store's ledger, as {@link EventLog.deletion} says. */
+  async deletion(threadId: string): Promise<() => Promise<void>> {
+    const reply = await this.#engine.run(runsByEpoch, [threadId], { repeat: true });
+    const runIds = listOf(reply).map((runId) => textOf(runId) ?? "");
+    return async () => {
+      if (runIds.length > 0) await this.#engine.run(deleteByEpoch, [threadId, ...runIds], { repeat: true });
+      this.forget(threadId);
+    };
   }
 
   /** Lets go of what is kept here of a thread that Redis has forgotten. */

@@ -60,6 +60,7 @@ export function redisEventLog(
     read: (threadId, runId, page) => log.read(threadId, runId, page),
     watch: (threadId, runId, listener) => log.watch(threadId, runId, listener),
     delete: (threadId) => log.delete(threadId),
+    deletion: (threadId) => log.deletion(threadId),
     close: async () => {
       log.close();
       engine.close();

@@ -143,12 +143,20 @@ return 1
 `,
 );
 
+/** Argument: thread. Gives the runs that have events, or had some. */
+export const runsByEpoch = new RedisScript(
+  prelude,
+  `return redis.call('SMEMBERS', P .. ':event-runs:' .. ARGV[1])`,
+);
+
+/** Arguments: thread, runs. */
 export const deleteByEpoch = new RedisScript(
   prelude,
   `
-local runs = P .. ':event-runs:' .. ARGV[1]
-for _, run in ipairs(redis.call('SMEMBERS', runs)) do redis.call('UNLINK', events_key(ARGV[1], run)) end
-redis.call('UNLINK', runs)
+for i = 2, #ARGV do
+  redis.call('UNLINK', events_key(ARGV[1], ARGV[i]))
+  redis.call('SREM', P .. ':event-runs:' .. ARGV[1], ARGV[i])
+end
 return 1
 `,
 );
