@@ -38,6 +38,7 @@ export function renderHttpReference(document) {
     ),
     ...routes.map(routeSection),
     "## Objects\n",
+    "Fields of requests that are optional may also be null.\n",
     ...Object.entries(components.schemas).map(([name, schema]) => objectSection(name, schema)),
     "## Errors\n",
     `Every refusal is a status and \`{"error":{"code","message","retryable"}}\`; the message is fixed text, and what the
@@ -107,7 +108,7 @@ function objectSection(name, schema) {
         ["field", "type", "", "meaning"],
         Object.entries(form.properties).map(([field, value]) => [
           `\`${field}\``,
-          typeOf(value),
+          form.required?.includes(field) ? typeOf(value) : typeOf(withoutNull(value)),
           form.required?.includes(field) ? "" : "optional",
           [value.description, value.default === undefined ? "" : `Default: \`${String(value.default)}\`.`]
             .filter(Boolean)
@@ -117,6 +118,13 @@ function objectSection(name, schema) {
     );
   }
   return lines.join("\n");
+}
+
+/** What an optional field is when it is there. */
+function withoutNull(schema) {
+  if (schema.enum !== undefined) return { ...schema, enum: schema.enum.filter((one) => one !== null) };
+  if (!Array.isArray(schema.type)) return schema;
+  return { ...schema, type: schema.type.find((one) => one !== "null") };
 }
 
 /** A schema in few words; a schema of another name as a link to it. */

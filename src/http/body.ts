@@ -82,6 +82,16 @@ export function optionalString(body: Readonly<Record<string, unknown>>, name: st
   return value;
 }
 
+/** A field that has two names, of which the first one counts. @throws {AgentError} `INVALID_INPUT` if either is no string */
+export function firstString(
+  body: Readonly<Record<string, unknown>>,
+  name: string,
+  other: string,
+): string | undefined {
+  const [first, second] = [optionalString(body, name), optionalString(body, other)];
+  return first ?? second;
+}
+
 /** A whole number in a query, from 1 up to `max`. @throws {AgentError} `INVALID_INPUT` */
 export function queryLimit(query: URLSearchParams, fallback: number, max: number): number {
   const text = query.get("limit");

@@ -7,7 +7,7 @@ import {
   type SessionRef,
 } from "../index.js";
 import { isUnguessable, type Caller } from "./auth.js";
-import { optionalString, queryLimit, readJsonObject } from "./body.js";
+import { firstString, optionalString, queryLimit, readJsonObject } from "./body.js";
 import { hasCode, HttpError } from "./errors.js";
 import { follow } from "./follow-route.js";
 import { messages } from "./messages-route.js";
@@ -59,7 +59,7 @@ function modelOfRequest<TConfig extends object, TContext, TUser extends HttpUser
 ): ModelChoice {
   const wanted = {
     provider: optionalString(body, "provider"),
-    model: optionalString(body, "model_name") ?? optionalString(body, "model"),
+    model: firstString(body, "model_name", "model"),
   };
   const configured = modelOf(chat.defaultConfig);
   return chooseModel(wanted, settings.allowModels ?? [configured], configured);
@@ -77,7 +77,7 @@ function busyPolicy(body: Readonly<Record<string, unknown>>): BusyPolicy | undef
 }
 
 function wantsStream(body: Readonly<Record<string, unknown>>): boolean {
-  const { stream = true } = body;
+  const stream = body["stream"] ?? true;
   if (typeof stream !== "boolean") throw invalid("Expected `stream` to be true or false.");
   return stream;
 }
@@ -90,17 +90,17 @@ const chat: Route = {
     const { settings, request, query } = context;
     const format = formatOf(query);
     const body = await readJsonObject(request, settings.maxBodyBytes);
-    const session = newSession(body["session_id"] ?? body["id"], context.caller);
+    const session = newSession(firstString(body, "session_id", "id"), context.caller);
     const stream = wantsStream(body);
     const onBusy = busyPolicy(body);
-    const asked: UiChatRequest | undefined =
-      body["message"] === undefined ? parseUiChatRequest(body) : undefined;
+    const message = body["message"] ?? undefined;
+    const asked: UiChatRequest | undefined = message === undefined ? parseUiChatRequest(body) : undefined;
     const { provider, model } = modelOfRequest(context, body);
     const base = await runBase(context, session, optionalString(body, "run_id"));
     const common = { ...base, onBusy, provider, model };
     const { run, ui } =
       asked === undefined
-        ? { run: context.chat.chat({ ...common, message: messageOf(body["message"]) }), ui: {} }
+        ? { run: context.chat.chat({ ...common, message: messageOf(message) }), ui: {} }
         : await startUiRun(context.chat, common, asked);
     return answerWithRun(context, run, { stream, format, ui });
   },
@@ -110,7 +110,8 @@ const chat: Route = {
 function messageOf(message: unknown): ChatRequest["message"] {
   if (typeof message === "string" || Array.isArray(message)) return message;
   if (isObject(message)) {
-    const { id, content } = message;
+    const { content } = message;
+    const id = message["id"] ?? undefined;
     const isId = id === undefined || typeof id === "string";
     if (isId && (typeof content === "string" || Array.isArray(content))) return { id, content };
   }

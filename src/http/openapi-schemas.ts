@@ -186,30 +186,77 @@ export const schemas = {
   Cleanup: closed({ expired_agents: integer, expired_runs: integer, deleted_sessions: integer }),
 } as const;
 
+/*
+ * What requests may be is what the handler takes, to the letter; a test holds both to it. Three things no schema can say: what the
+ * last message of a list has to be, that an id counts UTF-16 units, and what the options of handler and service bound.
+ */
+
+/** What `isValidId` takes. */
+const id = {
+  type: "string",
+  minLength: 1,
+  maxLength: 200,
+  pattern: "^(?!\\.{1,2}$)[^\\p{Cc}\\p{Cs}]+$",
+} as const;
+
+/** Fields that may be left out may also be null: clients in other languages write out all that they have. */
+function orNull<T extends { readonly type: string }>(schema: T) {
+  return { ...schema, type: [schema.type, "null"] } as const;
+}
+
+const input = {
+  oneOf: [
+    { type: "string", pattern: "\\S" },
+    {
+      type: "array",
+      minItems: 1,
+      items: { type: "object", required: ["type"], properties: { type: string } },
+    },
+  ],
+} as const;
+
 const message = {
   oneOf: [
-    ...content.oneOf,
+    ...input.oneOf,
     {
       type: "object",
-      properties: { id: { ...string, description: "The client's own." }, content },
+      properties: { id: { ...orNull(id), description: "The client's own." }, content: input },
       required: ["content"],
     },
   ],
 } as const;
 
+/** Fields of both forms of a message that name its session; `session_id` goes first. */
+const session = {
+  session_id: { ...orNull(string), description: "The session; one of its two names has to be there." },
+  id: { ...orNull(string), description: "The same as `session_id`, where that is left out." },
+} as const;
+
+const isNamed = {
+  anyOf: [
+    { properties: { session_id: id }, required: ["session_id"] },
+    { properties: { session_id: { type: "null" }, id }, required: ["id"] },
+  ],
+} as const;
+
 const model = {
-  provider: { ...string, description: "Only within what the host allows, as is `model_name`." },
-  model_name: string,
+  provider: { ...orNull(string), description: "Only within what the host allows, as is `model_name`." },
+  model_name: orNull(string),
+  model: { ...orNull(string), description: "The same as `model_name`, where that is left out." },
 } as const;
 
 const run = {
-  run_id: { ...string, description: "A request sent again under the same id runs once." },
-  stream: { ...boolean, default: true, description: "False asks for one JSON object in place of events." },
+  run_id: { ...orNull(id), description: "A request sent again under the same id runs once." },
+  stream: {
+    ...orNull(boolean),
+    default: true,
+    description: "False asks for one JSON object in place of events.",
+  },
 } as const;
 
 const busy = {
   on_busy: {
-    enum: ["enqueue", "reject", "interrupt", "rollback"],
+    enum: ["enqueue", "reject", "interrupt", "rollback", null],
     description: "What a message does that finds its session busy. Default: as the service is set.",
   },
 } as const;
@@ -219,28 +266,26 @@ export const requestSchemas = {
     oneOf: [
       {
         type: "object",
-        properties: {
-          session_id: string,
-          message,
-          ...busy,
-          ...model,
-          ...run,
-        },
-        required: ["session_id", "message"],
+        properties: { ...session, message, ...busy, ...model, ...run },
+        required: ["message"],
+        ...isNamed,
       },
       {
         type: "object",
-        description: "What the AI SDK's chat transport sends; only the last message is read.",
+        description:
+          "What the AI SDK's chat transport sends. Of the messages only the last one is read: `{ id, role, parts }`, the user's, or an assistant's in which approvals are answered.",
         properties: {
-          id: { ...string, description: "The session id." },
-          messages: { type: "array", items: { type: "object" } },
-          trigger: { enum: ["submit-message", "regenerate-message"] },
-          messageId: string,
+          ...session,
+          messages: { type: "array", minItems: 1, items: { type: "object" } },
+          trigger: { enum: ["submit-message", "regenerate-message", null] },
+          messageId: orNull(string),
           ...busy,
           ...model,
           ...run,
         },
-        required: ["id", "messages"],
+        required: ["messages"],
+        allOf: [{ properties: { message: { type: "null" } } }],
+        ...isNamed,
       },
     ],
   },
@@ -250,21 +295,34 @@ export const requestSchemas = {
       answers: {
         type: "object",
         description: "By interrupt id: for an approval `{ decisions: [...] }`, else any JSON.",
+        minProperties: 1,
         additionalProperties: true,
       },
       ...run,
     },
     required: ["answers"],
   },
-  StopRequest: { type: "object", properties: { run_id: string } },
+  StopRequest: { type: "object", properties: { run_id: orNull(id) } },
   AgUiRequest: {
     type: "object",
+    description: "Of the messages only the last one is read, the user's, and with `resume` none.",
     properties: {
-      threadId: { ...string, description: "The session id." },
-      runId: string,
-      messages: { type: "array", items: { type: "object" } },
-      resume: { type: "array", items: { type: "object" } },
+      threadId: { ...id, description: "The session id." },
+      runId: id,
+      messages: { type: ["array", "null"], items: { type: "object" } },
+      resume: {
+        type: ["array", "null"],
+        items: {
+          type: "object",
+          properties: { interruptId: string, status: { enum: ["resolved", "cancelled"] }, payload: {} },
+          required: ["interruptId", "status"],
+        },
+      },
     },
     required: ["threadId", "runId"],
+    anyOf: [
+      { properties: { messages: { type: "array", minItems: 1 } }, required: ["messages"] },
+      { properties: { resume: { type: "array", minItems: 1 } }, required: ["resume"] },
+    ],
   },
 } as const;

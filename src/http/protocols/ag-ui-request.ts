@@ -41,17 +41,18 @@ export function parseAgUiRequest(
   body: Readonly<Record<string, unknown>>,
   options: { readonly legacyInterrupts?: boolean | undefined } = {},
 ): AgUiRequest {
-  const { threadId, runId, protocolVersion, messages, resume, forwardedProps } = body;
+  const { threadId, runId, protocolVersion, forwardedProps } = body;
   if (typeof threadId !== "string") throw invalid("Expected `threadId` to be a string.");
   if (typeof runId !== "string") throw invalid("Expected `runId` to be a string.");
-  const list: readonly unknown[] = Array.isArray(messages) ? messages : [];
+  const list = optionalObjects(body, "messages");
+  const resume = optionalObjects(body, "resume");
   const common = {
     threadId,
     runId,
     protocol1: typeof protocolVersion === "string" && /^[1-9]/.test(protocolVersion),
   };
   const toolCalls = openToolCallsOf(list);
-  if (Array.isArray(resume) && resume.length > 0) {
+  if (resume.length > 0) {
     return { ...common, toolCalls, input: { kind: "answers", answers: toAnswers(resume) } };
   }
   const command = isObject(forwardedProps) ? forwardedProps["command"] : undefined;
@@ -63,7 +64,7 @@ export function parseAgUiRequest(
     };
   }
   const last = list.at(-1);
-  if (!isObject(last) || last["role"] !== "user" || typeof last["id"] !== "string") {
+  if (last?.["role"] !== "user" || typeof last["id"] !== "string") {
     throw invalid("Expected the last of `messages` to be the user's, or `resume` to answer interrupts.");
   }
   return {
@@ -72,6 +73,16 @@ export function parseAgUiRequest(
     toolCalls: [],
     input: { kind: "message", message: { id: last["id"], content: toContent(last["content"]) } },
   };
+}
+
+function optionalObjects(
+  body: Readonly<Record<string, unknown>>,
+  name: string,
+): readonly Readonly<Record<string, unknown>>[] {
+  const value = body[name] ?? [];
+  if (!Array.isArray(value) || !value.every(isObject))
+    throw invalid(`Expected \`${name}\` to be a list of objects.`);
+  return value;
 }
 
 /** CopilotKit sends what its component resolved with, often as JSON in a string. */
@@ -84,11 +95,10 @@ function legacyAnswer(value: unknown): JsonValue {
   }
 }
 
-function toAnswers(resume: readonly unknown[]): Answers {
+function toAnswers(resume: readonly Readonly<Record<string, unknown>>[]): Answers {
   const approvals: ApprovalAnswer[] = [];
   const inputs: Record<string, JsonValue> = {};
-  for (const entry of resume) {
-    const { interruptId, status, payload } = isObject(entry) ? entry : {};
+  for (const { interruptId, status, payload } of resume) {
     if (typeof interruptId !== "string" || (status !== "resolved" && status !== "cancelled")) {
       throw invalid("Expected each of `resume` to have an `interruptId` and a `status`.");
     }
@@ -118,11 +128,11 @@ function toDecision(payload: unknown): JsonObject {
   throw invalid("Expected the `payload` for an approval to be a decision such as { type: 'approve' }.");
 }
 
-function openToolCallsOf(messages: readonly unknown[]): readonly ShownToolCall[] {
-  const answered = new Set(messages.map((message) => isObject(message) && message["toolCallId"]));
+function openToolCallsOf(messages: readonly Readonly<Record<string, unknown>>[]): readonly ShownToolCall[] {
+  const answered = new Set(messages.map((message) => message["toolCallId"]));
   const calls: ShownToolCall[] = [];
   for (const message of messages) {
-    const toolCalls = isObject(message) ? message["toolCalls"] : undefined;
+    const toolCalls = message["toolCalls"];
     for (const call of Array.isArray(toolCalls) ? (toolCalls as unknown[]) : []) {
       if (!isObject(call) || typeof call["id"] !== "string" || answered.has(call["id"])) continue;
       const name = isObject(call["function"]) ? call["function"]["name"] : undefined;

@@ -1,4 +1,5 @@
 import type { ContentBlock, JsonValue } from "../../index.js";
+import { optionalString } from "../body.js";
 import { RequestError } from "../errors.js";
 import { isObject, rejection, type ApprovalAnswer, type ShownToolCall } from "./approvals.js";
 import { isUiMessage, type UiPart } from "./ai-sdk-history.js";
@@ -37,15 +38,17 @@ function invalid(message: string): RequestError {
  * @throws {AgentError} `INVALID_INPUT`
  */
 export function parseUiChatRequest(body: Readonly<Record<string, unknown>>): UiChatRequest {
-  const { messages, trigger, messageId } = body;
-  if (!Array.isArray(messages) || messages.length === 0) throw invalid("Expected `messages` to be a list.");
+  const { messages } = body;
+  const [trigger, messageId] = [optionalString(body, "trigger"), optionalString(body, "messageId")];
+  if (!Array.isArray(messages) || messages.length === 0 || !messages.every(isObject))
+    throw invalid("Expected `messages` to be a list of messages.");
   if (trigger !== undefined && trigger !== "submit-message" && trigger !== "regenerate-message") {
     throw invalid("Expected `trigger` to be submit-message or regenerate-message.");
   }
-  const named: unknown = messages.find((message) => isObject(message) && message["id"] === messageId);
-  const last: unknown = messages.at(-1);
+  const named = messages.find((message) => messageId !== undefined && message["id"] === messageId);
+  const last = messages.at(-1);
   // An approval may be given while a later message is there; it says which message it is in.
-  const current = isObject(named) && named["role"] === "assistant" && hasAnswers(named) ? named : last;
+  const current = named?.["role"] === "assistant" && hasAnswers(named) ? named : last;
   if (!isUiMessage(current))
     throw invalid("Expected the last of `messages` to have an id, a role and parts.");
 
