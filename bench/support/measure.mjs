@@ -1,9 +1,11 @@
 import { createRequire } from "node:module";
 import os from "node:os";
 
+/** Of an even number of values the mean of the two in the middle: with two rounds neither is left out. */
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1];
+  const upper = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[upper] : (sorted[upper - 1] + sorted[upper]) / 2;
 }
 
 export function percentile(values, share) {
