@@ -1,4 +1,3 @@
-import type { CheckpointTuple } from "@langchain/langgraph-checkpoint";
 import type { JsonObject } from "../../../src/json.js";
 import type { EventLog, ForkingSaver, SessionRecord, SessionStore } from "../../../src/store/store.js";
 import { breaking, mangled, type Break } from "./break.js";
@@ -150,10 +149,8 @@ function readingChannels(change: (value: unknown) => unknown): Break {
       const channels = Object.entries(others).map(([name, value]) => [name, change(value)] as const);
       const read = Array.isArray(messages)
         ? messages.map((message: { content: unknown }) => {
-            const content = change(message.content);
-            return Object.assign(Object.create(Object.getPrototypeOf(message) as object), message, {
-              content,
-            });
+            const copy = Object.create(Object.getPrototypeOf(message) as object) as object;
+            return Object.assign(copy, message, { content: change(message.content) });
           })
         : messages;
       return {
@@ -162,7 +159,7 @@ function readingChannels(change: (value: unknown) => unknown): Break {
           ...tuple.checkpoint,
           channel_values: { ...Object.fromEntries(channels), messages: read },
         },
-      } as CheckpointTuple;
+      };
     },
   }));
 }
