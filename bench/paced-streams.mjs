@@ -62,8 +62,10 @@ export function report({ rows, saturation }) {
   const { ours, bare } = saturation;
   return `So many answers at once in one process, each a token every ${MS_PER_TOKEN} ms, read in the same process; a window of some seconds in
 which none begins or ends. "Added" is from the moment when the model wrote a token until its reader had it; "late" is from the
-moment when it was due, so that it tells when a process no longer keeps up. CPU is with the models' own, which the last
-lines show alone. Rows of 300 and 600 are medians of five processes, the others, which look for the end, of one.
+moment when it was due, so that it tells when a process no longer keeps up. Ours hands on together what was written in one turn
+of the event loop, which spares CPU: of tokens that are due at once the first wait for the last, as "added" says, while the
+bare graph makes the last wait for the first to be dealt with, before they are written, as "late" says. CPU is with the models' own, which
+the last lines show alone. Rows of 300 and 600 are medians of five processes, the others, which look for the end, of one.
 
 ${table(
   [
