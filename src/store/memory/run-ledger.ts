@@ -34,8 +34,8 @@ import { acceptedRun, checkAnswers, checkKnown, checkRoom, leaseLost } from "./s
  * A parked session gives out nothing; accepted answers end the parking and go to the head of the queue. A parked
  * run that is closed without answers keeps `interrupted` as its one final status: only the parking ends, and
  * `cancelRequested` says why. A run that was told to stop never parks its session, whatever it leaves, and ends as
- * cancelled instead of as interrupted: those who told it do not wait for answers. Nor does cancelling or giving up answers bring their interrupts back: their turn is
- * over, and whether they had their effect nobody knows.
+ * cancelled instead of as interrupted: those who told it do not wait for answers. Nor does cancelling or giving up
+ * answers bring their interrupts back: their turn is over, and whether they had their effect nobody knows.
  *
  * What counts as an attempt is a claim that did not end with a release: a handover by a process that closes is no
  * sign that anything is wrong with the run.
