@@ -6,10 +6,12 @@ import { figure, table, whole } from "./support/format.mjs";
 import { median, percentile } from "./support/measure.mjs";
 
 export const title = "What do more processes bring?";
-export const minutes = 5;
+export const minutes = 8;
 
 const CLIENTS = 16;
 const TOKENS = 20;
+/** Processes that share nothing but the machine: what they cost each other there is none of an engine's. */
+const NO_ENGINE = { name: "none, in memory" };
 
 async function measured(engine, processes, { warmUpTurns, windowMs }) {
   const options = { url: engine.url, clients: CLIENTS, tokens: TOKENS, warmUpTurns, windowMs };
@@ -19,9 +21,10 @@ async function measured(engine, processes, { warmUpTurns, windowMs }) {
   await Promise.all(members.map((member) => member.heard("warm")));
   for (const member of members) member.tell("go");
   await Promise.all(members.map((member) => member.heard("from")));
-  const before = engines.cpuMsOf(engine);
+  const cpuMs = () => (engine === NO_ENGINE ? 0 : engines.cpuMsOf(engine));
+  const before = cpuMs();
   const counted = await Promise.all(members.map((member) => member.heard("counted")));
-  const engineMs = engines.cpuMsOf(engine) - before;
+  const engineMs = cpuMs() - before;
   await Promise.all(members.map((member) => member.kill()));
   const sum = (key) => counted.reduce((total, one) => total + one[key], 0);
   const turns = sum("turns");
@@ -42,13 +45,13 @@ async function measured(engine, processes, { warmUpTurns, windowMs }) {
 export async function run({ quick = false, progress = () => {} } = {}) {
   const times = quick ? { warmUpTurns: 300, windowMs: 4_000 } : { warmUpTurns: 800, windowMs: 8_000 };
   const rows = [];
-  for (const start of ["startRedis", "startPostgres"]) {
+  for (const start of [() => NO_ENGINE, engines.startRedis, engines.startPostgres]) {
     const samples = new Map([1, 2, 4].map((processes) => [processes, []]));
     let name;
     for (let round = 1; round <= (quick ? 1 : 3); round += 1) {
       for (const [processes, taken] of samples) {
         // A fresh engine each time, so that nobody works on what others left.
-        const engine = await engines[start]();
+        const engine = await start();
         name = engine.name;
         progress(`${name}, ${processes} processes, round ${round}`);
         taken.push(await measured(engine, processes, times));
@@ -81,7 +84,8 @@ export function report({ clients, tokens, rows }) {
   return `Processes on one engine, each with ${clients} clients that ask turn after turn in sessions of their own, ${tokens} tokens at once: turns
 of a window of seconds, medians of rounds on fresh engines. Processes and engine share the cores of this machine: where the
 columns of cores add up to all that it has, turns/s cannot grow, and CPU and commands per turn tell what more machines would
-bring. Commands are what the clients of the engine send: statements of Postgres, commands of Redis (a script is one).
+bring. The first rows share nothing else: by so much the CPU of a turn grows where processes only have their caches and
+cores in common. Commands are what the clients of the engine send: statements of Postgres, commands of Redis (a script is one).
 
 ${table(
   [
@@ -106,9 +110,13 @@ ${table(
       figure(row.p50),
       figure(row.appMsPerTurn),
       (row.appMsPerTurn / one.appMsPerTurn).toFixed(2),
-      row.commandsPerTurn.toFixed(1),
-      (row.commandsPerTurn / one.commandsPerTurn).toFixed(2),
-      figure(row.engineMsPerTurn),
+      ...(row.commandsPerTurn === 0
+        ? ["", "", ""]
+        : [
+            row.commandsPerTurn.toFixed(1),
+            (row.commandsPerTurn / one.commandsPerTurn).toFixed(2),
+            figure(row.engineMsPerTurn),
+          ]),
       row.appCores.toFixed(2),
       row.engineCores.toFixed(2),
     ];
@@ -117,7 +125,10 @@ ${table(
 
 On paper, with a core for each process and the engine on a machine of its own:
 
-${names.map((name) => onPaper(rows, name)).join("\n")}
+${names
+  .filter((name) => name !== NO_ENGINE.name)
+  .map((name) => onPaper(rows, name))
+  .join("\n")}
 
 That leaves out the network, and supposes that a turn costs the engine the same however many processes there are, which
 holds as far as the rows above do.`;

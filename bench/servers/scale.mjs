@@ -1,9 +1,9 @@
 /**
  * One process of a service on an engine, with clients that ask one turn after another in sessions of their own. Once it
  * is warm, and told `go`, it counts for so long; its answer has turns, CPU and what it sent to the engine. With `labels`
- * it tells which of the store's methods sent that, which costs CPU.
+ * it tells which of the store's methods sent that, which costs CPU. Without a `url` it keeps all in memory.
  */
-import { ChatService } from "agent-sessions";
+import { ChatService, memoryStore } from "agent-sessions";
 import { InstantModel } from "../support/model.mjs";
 import { sleep } from "../support/stamping-model.mjs";
 import { countRoundTrips, labelRoundTrips, openStore } from "../support/stores.mjs";
@@ -11,14 +11,16 @@ import { drain } from "../support/turns.mjs";
 
 const { url, name, clients, tokens, warmUpTurns, windowMs, labels } = JSON.parse(process.argv[2]);
 process.once("disconnect", () => process.exit());
-const { store, client } = await openStore(url);
+const { store, client } = url === undefined ? { store: memoryStore() } : await openStore(url);
 let commands = 0;
 let byLabel = {};
 if (labels) labelRoundTrips(store);
-countRoundTrips(client, (label) => {
-  commands += 1;
-  if (labels) byLabel[label] = (byLabel[label] ?? 0) + 1;
-});
+if (client !== undefined) {
+  countRoundTrips(client, (label) => {
+    commands += 1;
+    if (labels) byLabel[label] = (byLabel[label] ?? 0) + 1;
+  });
+}
 const chat = await ChatService.create({
   model: new InstantModel(tokens),
   tools: [],
