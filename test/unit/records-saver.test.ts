@@ -625,6 +625,26 @@ describe("clocks that differ", () => {
     expect(clock.pending).toBe(0);
   });
 
+  it("also one that first goes back to before a turn", async () => {
+    const { process, lease, state, records } = cluster();
+    const first = new Owner(process(), lease());
+    await first.put({ a: 1 });
+    const second = new Owner(first.saver, lease(), "the next turn");
+    await second.read();
+    await second.put({ a: 2 });
+    state.epoch = 2;
+    const clock = new ManualClock(timeOfId(first.checkpointId!)! - 500);
+    const heir = new Owner(new RecordsConversationSaver(records, { clock }), lease());
+    await expect(heir.saver.restore(lease(), "the next turn")).resolves.toBe(true);
+    let value: unknown = "nothing yet";
+    const reading = heir.read().then((read) => (value = read));
+    await clock.advance(500);
+    expect(value).toBe("nothing yet");
+    await clock.advance(1);
+    await reading;
+    expect(value).toEqual({ a: 1 });
+  });
+
   it("but not for ever", async () => {
     const { clock, heir } = await ahead(10_001);
     expect(await codeOf(heir.read())).toBe("CLOCK_SKEW");

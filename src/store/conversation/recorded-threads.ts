@@ -67,6 +67,8 @@ interface Entry extends CachedThread {
   version: string | undefined;
   /** The lease under which it needs no asking. */
   trustedBy: string | undefined;
+  /** Whether the ids that this process makes are known to be greater than those that came from the engine. */
+  isInThePast: boolean;
   /** Whose changes are in it that are not stored yet. */
   lease: Lease | undefined;
   waiting: Write[];
@@ -109,11 +111,15 @@ export class RecordedThreads implements ThreadSource {
     const own = this.ownLease(threadId, lease);
     const key = own && keyOf(own);
     const known = this.find(threadId);
-    if (known !== undefined && isTrusted(known, key)) return known.thread;
-    const { thread } = await this.queue.run(threadId, () => this.refresh(threadId, key, false));
-    const { clock, maxClockSkewMs } = this.options;
-    if (own !== undefined) await waitForClock(thread, clock, maxClockSkewMs, signal);
-    return thread.isEmpty ? undefined : thread;
+    const isKnown = known !== undefined && isTrusted(known, key);
+    const entry = isKnown ? known : await this.queue.run(threadId, () => this.refresh(threadId, key, false));
+    // Not only when it was loaded for this: a restore may have come first, which makes no id.
+    if (own !== undefined && !entry.isInThePast) {
+      const { clock, maxClockSkewMs } = this.options;
+      await waitForClock(entry.thread, clock, maxClockSkewMs, signal);
+      entry.isInThePast = true;
+    }
+    return entry.thread.isEmpty ? undefined : entry.thread;
   }
 
   async write<T>(
@@ -311,6 +317,7 @@ export class RecordedThreads implements ThreadSource {
       recorder,
       version: loaded?.version,
       trustedBy: undefined,
+      isInThePast: false,
       lease: undefined,
       waiting: [],
       isCommitting: false,

@@ -103,7 +103,10 @@ function answersTo(runId: string): string {
 async function askedAndAnswered(cluster: Cluster, session: SessionRef, program: Program): Promise<void> {
   const asking = { ...session, runId: program.run };
   await cluster.send({ ...asking, program });
-  expect((await cluster.read(asking)).at(-1)).toMatchObject({ outcome: "interrupted" });
+  expect([program.run, (await cluster.read(asking)).at(-1)]).toEqual([
+    program.run,
+    expect.objectContaining({ type: "run-finished", outcome: "interrupted" }),
+  ]);
   const { interrupts } = await cluster.ask<RunInfo>("getRun", asking);
   const answers = Object.fromEntries(interrupts.map(({ id }) => [id, "Yes"]));
   await cluster.ask("resume", { ...session, runId: answersTo(program.run), answers });
@@ -267,6 +270,9 @@ export function underRandomFaults(engine: EngineUnderTest): void {
       const all = Promise.all([...said, ...rash, ...undone]);
       try {
         await all;
+      } catch (error) {
+        console.log(`what workers told of errors:\n${errorsOf(cluster).join("\n")}`);
+        throw error;
       } finally {
         console.log(`seed ${String(SEED)}, faults: ${(await faults).join(", ")}`);
       }
@@ -284,6 +290,15 @@ export function underRandomFaults(engine: EngineUnderTest): void {
     },
     (SECONDS + 240) * 1_000,
   );
+}
+
+/** The last errors that workers told their hosts of. */
+function errorsOf(cluster: Cluster): string[] {
+  return cluster
+    .records()
+    .filter((line) => line.kind === "note" && line.event === "error")
+    .slice(-30)
+    .map((line) => JSON.stringify(line));
 }
 
 /** What runs cost, from what was recorded outside of them. */
