@@ -82,7 +82,8 @@ const factory = createLangGraphFactory({
   provider: "openai",
   model: "gpt-4.1-mini",
   tools: ["alpha", "beta", "ask"].map(effectTool),
-  modelOptions: { maxRetries: 0 },
+  // A process that was stopped for seconds finds the provider's kept connections closed, and has to ask on a new one.
+  modelOptions: { maxRetries: 1 },
   resolveCredentials: async ({ sessionId }) => {
     await gate("credentials", sessionId);
     return { apiKey: "test", baseURL: options.modelUrl };
