@@ -115,9 +115,9 @@ export class PostgresRunLedger implements RunLedger {
     const text = JSON.stringify(input);
     const nonce = randomUUID();
     const { runRetentionMs, maxRetainedRuns } = this.#options;
+    let assumed = this.#sticky.assume(threadId);
     // Each turn of the loop that changes nothing is one in which somebody else has changed what sticks.
     for (;;) {
-      const assumed = this.#sticky.assume(threadId);
       const merged = mergeSticky(
         JSON.parse(defaults) as JsonObject,
         assumed,
@@ -134,7 +134,9 @@ export class PostgresRunLedger implements RunLedger {
       });
       if (result === undefined) throw new TypeError("The step has given no answer");
       if ("sticky" in result) {
-        this.#sticky.learn(threadId, { version: result.version, text: JSON.stringify(result.sticky) });
+        // Not looked up again: what is long is not kept.
+        assumed = { version: result.version, text: JSON.stringify(result.sticky) };
+        this.#sticky.learn(threadId, assumed);
         continue;
       }
       // One that was sent again and finds its run there does not know what the first time changed.

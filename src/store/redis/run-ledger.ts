@@ -109,16 +109,18 @@ export class RedisRunLedger implements RunLedger {
     before.push(limit(submission.queueLimit), limit(submission.totalQueueLimit));
     before.push(submission.affinity ?? "", nonce);
     const after = [this.#most, this.#age, ...answered];
+    let assumed = this.#sticky.assume(threadId);
     // Each turn of the loop that changes nothing is one in which somebody else has changed what sticks.
     for (;;) {
-      const assumed = this.#sticky.assume(threadId);
       const { sticky, config } = mergeSticky(defaults, assumed, JSON.parse(patch) as JsonObject);
       const args = [...before, assumed.version, sticky ?? "", config, ...after];
       const reply = listOf(await this.engine.run(submit, args, { repeat: true }));
       const outcome = textOf(reply[0]);
       if (outcome === "config") {
         const [, version, text] = reply;
-        this.#sticky.learn(threadId, { version: textOf(version) ?? "", text: textOf(text) ?? "{}" });
+        // Not looked up again: what is long is not kept.
+        assumed = { version: textOf(version) ?? "", text: textOf(text) ?? "{}" };
+        this.#sticky.learn(threadId, assumed);
       } else if (outcome === "run") {
         const created = numberOf(reply[1]) === 1;
         if (created && sticky !== undefined) this.#sticky.learn(threadId, { version: nonce, text: sticky });

@@ -145,6 +145,14 @@ export const submitRules = rulesOf(["runs"], {
     expectEqual((await bench.claim()).run.config, { model: "m1", deep: { a: 1 } }, "the first run's config");
   },
 
+  "ledger: a long config sticks as a short one does": async (bench) => {
+    const prompt = "x".repeat(60_000);
+    await bench.submit("s", "a", { configPatch: { prompt } });
+    expectLike(await bench.submit("s", "b"), { config: { prompt } }, "a run without a config of its own");
+    await bench.submit("s", "c", { configPatch: { model: "m" } });
+    expectEqual((await bench.session("s"))?.config, { prompt, model: "m" }, "the session's config");
+  },
+
   "ledger: a config value that is undefined changes nothing": async (bench) => {
     await bench.submit("s", "a", { configPatch: { model: "m1" } });
     const second = await bench.submit("s", "b", { configPatch: { model: undefined } });
