@@ -5,7 +5,6 @@ import { canonicalJson, jsonProblem } from "./internal/canonical-json.js";
 import { copyJson } from "./internal/json-value.js";
 import type { JsonObject, JsonValue } from "./json.js";
 import { compactConfig } from "./options.js";
-import type { Interrupt } from "./run-event.js";
 import { checkId, type SessionRef } from "./session.js";
 import type { BusyPolicy, RunInput } from "./store/store.js";
 
@@ -186,62 +185,4 @@ export function toAnswers(answers: unknown): Answers {
     if (problem !== undefined) throw invalid(`Expected the answer to be plain JSON, found ${problem}.`);
   }
   return copyJson(answers as Answers);
-}
-
-/** Checks answers against the interrupts that wait, before anything is applied: a malformed one would stick. */
-export function checkAnswers(answers: Answers, waiting: readonly Interrupt[], sessionId: string): void {
-  for (const [id, answer] of Object.entries(answers)) {
-    const interrupt = waiting.find((candidate) => candidate.id === id);
-    if (interrupt === undefined) {
-      throw new AgentError(
-        "INTERRUPT_STALE",
-        `Session "${sessionId}" has no interrupt that waits for this answer.`,
-        {
-          sessionId,
-        },
-      );
-    }
-    if (interrupt.kind === "approval") checkDecisions(answer, interrupt);
-  }
-}
-
-function checkDecisions(answer: unknown, interrupt: Interrupt): void {
-  const value = interrupt.value as {
-    readonly actionRequests?: unknown;
-    readonly reviewConfigs?: unknown;
-  } | null;
-  const asked = Array.isArray(value?.actionRequests) ? (value.actionRequests as { name?: unknown }[]) : [];
-  const reviews = Array.isArray(value?.reviewConfigs)
-    ? (value.reviewConfigs as { actionName?: unknown; allowedDecisions?: unknown }[])
-    : [];
-  const decisions = (answer as { readonly decisions?: unknown } | null)?.decisions;
-  if (!Array.isArray(decisions) || decisions.length !== asked.length) {
-    throw invalid(
-      `Expected the answer to an approval to be { decisions: [...] } with ${String(asked.length)} decisions.`,
-    );
-  }
-  for (const [index, decision] of (decisions as unknown[]).entries()) {
-    const { type, editedAction } = (typeof decision === "object" && decision !== null ? decision : {}) as {
-      type?: unknown;
-      editedAction?: unknown;
-    };
-    const review = reviews.find(({ actionName }) => actionName === asked[index]?.name);
-    const allowed = Array.isArray(review?.allowedDecisions)
-      ? (review.allowedDecisions as unknown[])
-      : ["approve", "edit", "reject"];
-    if (!allowed.includes(type)) {
-      throw invalid(
-        `Expected decision ${String(index + 1)} to have a \`type\` out of ${allowed.join(", ")}.`,
-      );
-    }
-    if (type === "edit" && !isAction(editedAction)) {
-      throw invalid(`Expected decision ${String(index + 1)} to have \`editedAction\` as { name, args }.`);
-    }
-  }
-}
-
-function isAction(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  const { name, args } = value as { name?: unknown; args?: unknown };
-  return typeof name === "string" && typeof args === "object" && args !== null;
 }

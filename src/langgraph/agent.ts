@@ -4,10 +4,10 @@ import { Command } from "@langchain/langgraph";
 import type { Agent, AgentInput, AgentRunOptions, Conversation } from "../agent.js";
 import { isAgentError } from "../errors.js";
 import { onAbort } from "../internal/abort.js";
+import { checkAnswers } from "../internal/check-answers.js";
 import type { Clock } from "../internal/clock.js";
 import { RUN_KEY, type ForkingSaver, type RunConfigurable } from "../store/store.js";
 import { AgentRun } from "./agent-run.js";
-import { checkAnswers } from "./answers.js";
 import {
   LangGraphConversation,
   pendingInterrupts,
@@ -119,7 +119,7 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
       if (model !== undefined) runtime.models.set(run, model);
       // The array goes on to the graph.
       const events = (tap = new RunTap(queue, thread.messages.slice()));
-      const updates = await streamOf(this.#graph, toGraphInput(input, thread), {
+      const updates = await streamOf(this.#graph, toGraphInput(input, thread, this.sessionId), {
         configurable: { thread_id: this.threadId, [RUN_KEY]: run },
         callbacks: new RunCallbacks(events),
         signal,
@@ -167,12 +167,12 @@ class DrainControl {
  * What LangGraph is given. A message comes with the results that are missing before it, in one input: a crash
  * cannot come between.
  */
-function toGraphInput(input: AgentInput, thread: ThreadState): unknown {
+function toGraphInput(input: AgentInput, thread: ThreadState, sessionId: string): unknown {
   switch (input.kind) {
     case "message":
       return { messages: [...repairsOf(thread), toHumanMessage(input.message)] };
     case "answers":
-      checkAnswers(input.answers, pendingInterrupts(thread.tuple));
+      checkAnswers(input.answers, pendingInterrupts(thread.tuple), sessionId);
       return new Command({ resume: { ...input.answers } });
     case "continue":
       return null;

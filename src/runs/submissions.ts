@@ -2,12 +2,12 @@ import type { AgentManager, ManagerInternals } from "../agent-manager.js";
 import { AgentError, isAgentError } from "../errors.js";
 import { ConfigCheck } from "../service/config-check.js";
 import { untilAborted } from "../internal/abort.js";
+import { checkAnswers } from "../internal/check-answers.js";
 import { choiceOption, integerOption } from "../internal/check-options.js";
 import { KeyedQueue } from "../internal/keyed-queue.js";
 import type { JsonObject } from "../json.js";
 import { defaults, type ChatOptions } from "../options.js";
 import {
-  checkAnswers,
   checkRequest,
   fingerprintOf,
   POLICIES,

@@ -117,6 +117,11 @@ describe("approvals by langchain's middleware", () => {
         "INVALID_INPUT",
         { [id]: { decisions: [{ type: "edit", editedAction: { name: "send", args: null } }] } },
       ],
+      [
+        "INVALID_INPUT",
+        { [id]: { decisions: [{ type: "edit", editedAction: { name: "send", args: [] } }] } },
+      ],
+      ["INVALID_INPUT", { [id]: { decisions: [{ type: "reject", message: 5 }] } }],
       ["INVALID_INPUT", { [id]: { decisions: [approve, approve] } }],
       ["INVALID_INPUT", { [id]: { decisions: [approve], when: new Date() } }],
       ["INTERRUPT_STALE", { other: { decisions: [approve] } }],
