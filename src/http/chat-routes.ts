@@ -126,14 +126,14 @@ const stop: Route = {
     const { chat: service, settings, request } = context;
     const body = await readJsonObject(request, settings.maxBodyBytes, true);
     const session = sessionOf(context);
-    const run = await service
-      .cancel({ ...session, runId: optionalString(body, "run_id") })
-      .catch(async (error: unknown) => {
-        // What was to be stopped may just have ended by itself.
-        const last = hasCode(error, "RUN_NOT_FOUND") ? await service.getRun(session) : undefined;
-        if (last === undefined || body["run_id"] !== undefined) throw error;
-        return last;
-      });
+    const runId = optionalString(body, "run_id");
+    const run = await service.cancel({ ...session, runId }).catch(async (error: unknown) => {
+      if (runId !== undefined || !hasCode(error, "RUN_NOT_FOUND")) throw error;
+      // What was to be stopped may just have ended by itself.
+      const last = await service.getRun(session);
+      if (last === undefined) throw error;
+      return last;
+    });
     return jsonReply({ run_id: run.runId, status: run.status });
   },
 };

@@ -126,6 +126,18 @@ describe("who may do what", () => {
     }
   });
 
+  test("a stop that comes too late tells how the run ended, also when it writes out what it leaves out", async () => {
+    const { handler } = await handlerFor(() => "Hello");
+    await (await say(handler, "ann", "s1")).json();
+    for (const body of [{}, { run_id: null }]) {
+      const answer = await ask(handler, "/chat/s1/stop", { user: "ann", method: "POST", body });
+      expect([answer.status, await answer.json()]).toEqual([
+        200,
+        { run_id: expect.any(String) as string, status: "completed" },
+      ]);
+    }
+  });
+
   test("another user's session looks the same as one that does not exist", async () => {
     const { handler } = await handlerFor(() => "Hello");
     await (await say(handler, "ann", "s1")).json();
