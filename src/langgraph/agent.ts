@@ -6,6 +6,7 @@ import { isAgentError } from "../errors.js";
 import { onAbort } from "../internal/abort.js";
 import { checkAnswers } from "../internal/check-answers.js";
 import type { Clock } from "../internal/clock.js";
+import { markInputLeft } from "../internal/input-left.js";
 import { RUN_KEY, type ForkingSaver, type RunConfigurable } from "../store/store.js";
 import { AgentRun } from "./agent-run.js";
 import {
@@ -105,6 +106,7 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
         ride: { engine: ride.engine, ready: caughtUp(() => ride.ready()), run: (step) => ride.run(step) },
       }),
     };
+    /** There once the graph is given the input. */
     let tap: RunTap | undefined;
     const control = new DrainControl();
     const stopDraining = onAbort(options.drain, () => {
@@ -117,9 +119,10 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
       ]);
       if (signal.aborted) return;
       if (model !== undefined) runtime.models.set(run, model);
+      const given = toGraphInput(input, thread, this.sessionId);
       // The array goes on to the graph.
       const events = (tap = new RunTap(queue, thread.messages.slice()));
-      const updates = await streamOf(this.#graph, toGraphInput(input, thread, this.sessionId), {
+      const updates = await streamOf(this.#graph, given, {
         configurable: { thread_id: this.threadId, [RUN_KEY]: run },
         callbacks: new RunCallbacks(events),
         signal,
@@ -137,8 +140,10 @@ export class LangGraphAgent<TContext> implements Agent<TContext>, AgentSession {
     } catch (error) {
       if (control.drainRequested && isRecord(error) && error["name"] === "GraphDrained")
         throw options.drain?.reason;
-      if (isAgentError(error)) throw error;
-      throw toRunError(error, (layer) => tap?.isModelError(layer) === true, this.sessionId);
+      const failure = isAgentError(error)
+        ? error
+        : toRunError(error, (layer) => tap?.isModelError(layer) === true, this.sessionId);
+      throw tap === undefined ? markInputLeft(failure) : failure;
     } finally {
       stopDraining();
       // A run that is stopped at once must not take its message along.

@@ -2,6 +2,7 @@ import type { Agent, AgentRunOptions } from "../agent.js";
 import type { SessionAgent } from "../agents/session-agent.js";
 import { AgentError, isAgentError } from "../errors.js";
 import type { Clock } from "../internal/clock.js";
+import { isInputLeft } from "../internal/input-left.js";
 import { withAbortGrace } from "../internal/time-limit.js";
 import type { AgentEvent } from "../run-event.js";
 import type { Claim, EventRide, RunRecord } from "../store/store.js";
@@ -125,7 +126,10 @@ export async function runAgent<TConfig extends object, TContext>(
   };
   const timed = await withAbortGrace(work(), signal, abortGraceMs, clock);
   if (timed.kind === "late") return { ...settle(signal.reason, run, signal), abandoned: true };
-  if (timed.kind === "failed") return settle(timed.error, run, signal);
+  if (timed.kind === "failed") {
+    if (isInputLeft(timed.error)) progress.started = false;
+    return settle(timed.error, run, signal);
+  }
   return { outcome: builder.interrupts.length > 0 ? "interrupted" : "completed", abandoned: false };
 }
 

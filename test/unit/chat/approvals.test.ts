@@ -19,6 +19,8 @@ async function mailer(
 ) {
   const sent: string[] = [];
   const models: string[] = [];
+  /** Whether no model is to be had. */
+  const outage = { now: false };
   const send = tool(
     ({ to }: { to: string }) => {
       sent.push(to);
@@ -29,6 +31,7 @@ async function mailer(
   const chat = await createChat({
     model: (config) => {
       models.push(String(config.model));
+      if (outage.now) throw new Error("The vault with the keys is out of reach");
       return new ScriptedChatModel((messages) => {
         const last = messages.at(-1);
         if (last?.type === "tool") return `Result: ${last.text}`;
@@ -41,7 +44,7 @@ async function mailer(
     middleware: [humanInTheLoopMiddleware({ interruptOn: { send: true } })],
     ...options,
   });
-  return { chat, sent, models };
+  return { chat, sent, models, outage };
 }
 
 async function ask(chat: Awaited<ReturnType<typeof mailer>>["chat"], message: string) {
@@ -206,6 +209,18 @@ describe("approvals by langchain's middleware", () => {
     await chat.resume(decide(first.interrupts[0]?.id ?? "", approve)).result;
     expect(sent).toEqual(["ann"]);
     expect(models).toEqual(["small", "large", "small"]);
+  });
+
+  test("a resume that fails before the agent has its answer leaves the question, and can be sent again", async () => {
+    const { chat, sent, outage } = await mailer();
+    const { id } = await ask(chat, "mail ann");
+    outage.now = true;
+    expect(await codeOf(chat.resume(decide(id, approve)).result)).toBe("AGENT_FAILED");
+    expect((await chat.getRun(session))?.interrupts.map((interrupt) => interrupt.id)).toEqual([id]);
+    expect(await codeOf(chat.chat({ ...session, message: "hi" }).accepted)).toBe("INTERRUPT_PENDING");
+    outage.now = false;
+    expect((await chat.resume(decide(id, approve)).result).outcome).toBe("completed");
+    expect(sent).toEqual(["ann"]);
   });
 
   test("interruptTtlMs closes it at a cleanup", async () => {
