@@ -1,7 +1,9 @@
 import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
 import type { Clock } from "../internal/clock.js";
 import type { SessionIdentity } from "../session.js";
+import { MemoryEventLog } from "./memory/event-log.js";
 import { memoryStore, type MemoryStore } from "./memory/memory-store.js";
+import { MemorySessionStore } from "./memory/session-directory.js";
 import { AgentError, isAgentError } from "../errors.js";
 import type {
   DropReason,
@@ -33,8 +35,17 @@ export class StoreParts {
 
   constructor(given: Store = {}, clock: Clock) {
     const { sessions, checkpointer, runs, events } = given;
-    if (runs !== undefined) {
-      const engine = runs.engine;
+    this.#given = given;
+    this.directoryOutlivesLedger = sessions !== undefined && runs === undefined;
+    if (runs === undefined) {
+      const own = memoryStore({ clock });
+      this.#own = own;
+      this.sessions = sessions ?? own.sessions;
+      this.checkpointer = checkpointer ?? own.checkpointer;
+      this.runs = own.runs;
+      this.events = events ?? own.events;
+    } else {
+      const { engine } = runs;
       if (
         checkpointer === undefined ||
         engine === undefined ||
@@ -42,18 +53,12 @@ export class StoreParts {
       ) {
         throw new TypeError("Expected `store.runs` to come with the `store.checkpointer` of the same engine");
       }
+      this.checkpointer = checkpointer;
+      this.runs = runs;
+      // Not those of a whole store in memory: its ledger would fence them, and knows none of these leases.
+      this.sessions = sessions ?? new MemorySessionStore({ clock });
+      this.events = events ?? new MemoryEventLog();
     }
-    this.#given = given;
-    this.directoryOutlivesLedger = sessions !== undefined && runs === undefined;
-    if (sessions === undefined || checkpointer === undefined || runs === undefined || events === undefined) {
-      this.#own = memoryStore({ clock });
-    }
-    // The own store is there whenever a part is missing.
-    const own = this.#own as MemoryStore;
-    this.sessions = sessions ?? own.sessions;
-    this.checkpointer = checkpointer ?? own.checkpointer;
-    this.runs = runs ?? own.runs;
-    this.events = events ?? own.events;
     this.processes = this.runs.shared ? given.processes : undefined;
   }
 
