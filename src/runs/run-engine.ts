@@ -144,6 +144,8 @@ export class RunEngine<TConfig extends object, TContext> {
       const { run, created: isNew } = await this.watch.submitting(submission, () => runs.submit(submission));
       created = isNew;
       if (created && (attached || signal !== undefined)) this.#attachUntilEnd(run, key, signal);
+      // Closed meanwhile: nobody else can do it, and in the queue it would hold up its session.
+      if (created && direct !== undefined && this.#draining) await runs.cancel(run.threadId, run.runId);
       if (created) this.#dispatcher.submitted(() => this.runner.isActive(run.threadId, run.runId));
       return { runId: run.runId, created, run };
     } finally {

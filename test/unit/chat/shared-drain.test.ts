@@ -138,6 +138,24 @@ describe("closing a process of a shared store", () => {
     expect((await processes.outcome(next.result)).outcome).toBe("completed");
   });
 
+  test("a use by withAgent that is accepted while it closes does not hold up its session", async () => {
+    const processes = new Processes();
+    const factory = agents(async function* () {
+      yield* say("x");
+    });
+    const accepting = gate();
+    const a = processes.start(factory);
+    const b = processes.start(factory);
+    a.store.before = (call) => (call === "runs.submit" ? accepting.opened : undefined);
+    const used = codeOf(a.chat.withAgent(session, () => "never"));
+    await settle();
+    await processes.outcome(a.chat.close({ drainMs: 0 }));
+    accepting.open();
+    expect(["CLOSED", "RUN_CANCELLED"]).toContain(await processes.outcome(used));
+    const next = b.chat.chat({ ...session, message: "2" });
+    expect((await processes.outcome(next.result)).outcome).toBe("completed");
+  });
+
   test("a run at work is not failed, and its waiter here is told CLOSED", async () => {
     const processes = new Processes();
     const factory = agents(async function* (_, { drain }) {
