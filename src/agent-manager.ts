@@ -47,11 +47,19 @@ export interface ManagerInternals<TConfig extends object, TContext> {
 
 const internals = new WeakMap<object, unknown>();
 
-/** The friend's entrance to a manager, for the service of this package. */
+/**
+ * The friend's entrance to a manager, for the service of this package.
+ *
+ * @throws {TypeError} on anything else, a manager of another copy of this package (ESM beside CommonJS) included.
+ */
 export function internalsOf<TConfig extends object, TContext>(
   manager: AgentManager<TConfig, TContext>,
 ): ManagerInternals<TConfig, TContext> {
-  return internals.get(manager) as ManagerInternals<TConfig, TContext>;
+  const known = internals.get(manager);
+  if (known === undefined)
+    throw new TypeError("Expected `manager` to be an AgentManager, of the same copy of agent-sessions");
+  // A manager puts in its own.
+  return known as ManagerInternals<TConfig, TContext>;
 }
 
 /**

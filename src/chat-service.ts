@@ -17,44 +17,18 @@ import type { CreateChatOptions } from "./create-chat-service.js";
 import type { LangGraphConfig } from "./langgraph/factory.js";
 import { deferred } from "./internal/deferred.js";
 import { LazyIterator } from "./internal/lazy-iterator.js";
-import { defaults, type ChatOptions } from "./options.js";
+import { defaults } from "./options.js";
 import type { RunEvent } from "./run-event.js";
 import { RunEngine } from "./runs/run-engine.js";
 import { checkProcessInfo, Presence } from "./service/presence.js";
 import { runNotFound, toRunInfo, type RunInfo } from "./service/run-info.js";
+import { CHAT_OPTION_KEYS, type ChatServiceOptions } from "./service/service-options.js";
 import type { JsonObject } from "./json.js";
 import type { Run } from "./run.js";
 import type { ChatRequest, EditRequest, RegenerateRequest, ResumeRequest, RunRequest } from "./requests.js";
 import { Submissions } from "./runs/submissions.js";
 import { checkId, identify, type SessionIdentity, type SessionRef } from "./session.js";
 import type { RunRecord } from "./store/store.js";
-
-/** How a {@link ChatService} is built. */
-export interface ChatServiceOptions<TConfig extends object = object, TContext = unknown> extends ChatOptions<
-  TConfig,
-  TContext
-> {
-  readonly manager: AgentManager<TConfig, TContext>;
-}
-
-export const CHAT_OPTION_KEYS = [
-  "manager",
-  "maxConcurrentRuns",
-  "maxConcurrentRunsPerUser",
-  "onBusy",
-  "queueLimit",
-  "totalQueueLimit",
-  "leaseMs",
-  "maxAttempts",
-  "runTimeoutMs",
-  "abortGraceMs",
-  "interruptTtlMs",
-  "maxMessageBytes",
-  "configKeys",
-  "validateConfig",
-  "processInfo",
-  "resolveContext",
-] as const satisfies readonly (keyof ChatServiceOptions)[];
 
 /**
  * Streamed conversations of many users over the agents of a manager: one run at a time per session, in the order
@@ -106,11 +80,8 @@ export class ChatService<
     super();
     refuseUnknownKeys("ChatService", options, CHAT_OPTION_KEYS);
     const { manager } = options;
-    // A caller in plain JavaScript may have left it out.
-    if (typeof (manager as unknown) !== "object")
-      throw new TypeError("Expected `manager` to be an AgentManager");
-    this.manager = manager;
     this.#internals = internalsOf(manager);
+    this.manager = manager;
     this.#interruptTtlMs = optionalInteger("interruptTtlMs", options.interruptTtlMs, 1);
     this.#conversations = new Conversations(manager, this.#internals);
     this.#engine = new RunEngine({
@@ -286,7 +257,11 @@ export class ChatService<
     return this.#admin.info(identity);
   }
 
-  /** Sessions of all users, or of one; newest first, `limit` (50, at most 1000) at a time. */
+  /**
+   * Sessions of all users, or of one; newest first, `limit` (50, at most 1000) at a time.
+   *
+   * @throws {AgentError} `INVALID_INPUT` for a `userId` that none can have, and an `after` of another make.
+   */
   async listSessions(
     options: {
       readonly userId?: string | undefined;
@@ -294,9 +269,12 @@ export class ChatService<
       readonly after?: string | undefined;
     } = {},
   ): Promise<SessionListing> {
+    const { userId, after } = options;
     const limit = Math.min(integerOption("limit", options.limit, 50, 1), 1000);
+    // What is no user, such as the empty name of one who is not signed in, must not be taken for all of them.
+    if (userId !== undefined) checkId("userId", userId);
     await this.manager.ready();
-    return this.#admin.list({ userId: options.userId, limit, after: options.after });
+    return this.#admin.list({ userId, limit, after });
   }
 
   async getStats(): Promise<ServiceStats> {

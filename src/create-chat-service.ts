@@ -1,8 +1,9 @@
 import type { AgentConfig, AgentFactory } from "./agent.js";
 import { AgentManager, MANAGER_OPTION_KEYS } from "./agent-manager.js";
-import { ChatService, CHAT_OPTION_KEYS, type ChatServiceOptions } from "./chat-service.js";
+import { ChatService } from "./chat-service.js";
 import type { LangGraphConfig, LangGraphFactoryOptions } from "./langgraph/factory.js";
 import type { AgentManagerOptions } from "./options.js";
+import { CHAT_OPTION_KEYS, type ChatServiceOptions } from "./service/service-options.js";
 
 /** All that {@link ChatService.create} takes: options of the LangGraph factory, the manager and the service. */
 export type CreateChatOptions<TContext = unknown> = LangGraphFactoryOptions<TContext> &

@@ -24,7 +24,7 @@ export type {
   SessionListing,
   SessionState,
 } from "./service/admin.js";
-export { ChatService, type ChatServiceOptions } from "./chat-service.js";
+export { ChatService } from "./chat-service.js";
 export type { HistoryPage } from "./service/conversations.js";
 export type { CreateChatOptions } from "./create-chat-service.js";
 export {
@@ -57,6 +57,7 @@ export type { AcceptedRun, Run, RunResult } from "./run.js";
 export type { AgentEvent, Interrupt, RunEvent, RunLifecycleEvent, RunOutcome, Usage } from "./run-event.js";
 export type { ClusterStats, ProcessStats } from "./service/presence.js";
 export type { RunInfo } from "./service/run-info.js";
+export type { ChatServiceOptions } from "./service/service-options.js";
 export type { SessionAgent } from "./agents/session-agent.js";
 export { isValidId, type SessionIdentity, type SessionRef } from "./session.js";
 export {

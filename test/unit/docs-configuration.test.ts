@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { MANAGER_OPTION_KEYS } from "../../src/agent-manager.js";
-import { CHAT_OPTION_KEYS } from "../../src/chat-service.js";
+import { CHAT_OPTION_KEYS } from "../../src/service/service-options.js";
 import { createHttpHandler, httpDefaults, type HttpHandlerOptions } from "../../src/http/index.js";
 import {
   defaults,

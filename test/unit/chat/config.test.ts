@@ -230,11 +230,17 @@ describe("bad input is told, and stores nothing", () => {
     ["regenerate", (chat: ChatService) => chat.regenerate({ sessionId: "" }).accepted],
     ["edit", (chat: ChatService) => chat.edit({ sessionId: "", messageId: "x", message: "x" }).accepted],
     ["listSessions", (chat: ChatService) => chat.listSessions({ limit: 0 })],
+    ["listSessions of nobody", (chat: ChatService) => chat.listSessions({ userId: "" })],
   ] as const)("%s", async (_what, call) => {
     const { chat } = telling();
     const wrong = await codeOf(Promise.resolve().then((): unknown => call(chat as unknown as ChatService)));
     expect(["INVALID_INPUT", "RangeError"]).toContain(wrong);
   });
+});
+
+test("a service refuses what is no manager of its own copy of the library", () => {
+  for (const manager of [undefined, null, {}, "manager"])
+    expect(() => new ChatService({ manager } as never)).toThrow("Expected `manager` to be an AgentManager");
 });
 
 describe("ChatService.create", () => {
