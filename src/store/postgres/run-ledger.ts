@@ -6,7 +6,6 @@ import { LostClaims } from "../engine/lost-claims.js";
 import { mergeSticky, StickyConfigs } from "../engine/sticky-configs.js";
 import { encodeState } from "../engine/state-slot.js";
 import type {
-  CancelReason,
   Claim,
   ClaimRequest,
   Lease,
@@ -24,14 +23,21 @@ import type { Database, SqlRow } from "./client.js";
 import { batchArguments } from "./event-log.js";
 import type { Hints } from "./hints.js";
 import { LedgerHints } from "./ledger-hints.js";
+import {
+  identityOf,
+  renewalOf,
+  sessionOf,
+  type ClaimResult,
+  type EndedRun,
+  type StepResult,
+  type SubmitResult,
+} from "./ledger-replies.js";
 
 /** How often a claim is tried again at once that met only sessions on which others were at work. */
 const CLAIM_TRIES = 5;
 /** What one statement of a sweep forgets. */
 const FORGET_PER_STEP = 500;
 const DROP_PER_STEP = 100;
-/** The uuid that makes a lease's owner unique, and the colon before it. */
-const OWNER_SUFFIX = 37;
 
 export interface PostgresRunLedgerOptions {
   /** Names the engine to the parts that share it. @defaultValue the database */
@@ -47,37 +53,6 @@ export interface PostgresRunLedgerOptions {
   /** As that of the event log, for events that go along with `finish`. @defaultValue Infinity */
   readonly maxEventsPerRun?: number | undefined;
 }
-
-/** What a step that changes runs answers. */
-interface StepResult {
-  readonly run: RunRecord | null;
-  readonly changed: readonly string[];
-  readonly claimable: boolean;
-}
-
-type SubmitResult =
-  | {
-      readonly created: boolean;
-      readonly run: RunRecord;
-      readonly changed?: string[];
-      readonly claimable?: boolean;
-    }
-  | { readonly sticky: JsonObject; readonly version: string };
-
-/** Of a step that ended the run of some session: what it changed. A run of that session may be claimable now. */
-interface EndedRun {
-  readonly thread: string;
-  readonly changed: readonly string[];
-}
-
-type ClaimResult =
-  | {
-      readonly epoch: number;
-      readonly undo: readonly string[];
-      readonly run: RunRecord;
-      readonly last?: true;
-    }
-  | ({ readonly again: true } & Partial<EndedRun>);
 
 /**
  * The ledger of all processes that use one schema of one database, on the clock of that database. Each step is one
@@ -202,13 +177,7 @@ export class PostgresRunLedger implements RunLedger {
       wait,
     ]);
     const found = new Map(rows.map((row) => [Number(row["place"]), row]));
-    return leases.map((lease, index): Renewal | undefined => {
-      const row = found.get(index + 1);
-      if (row === undefined) return { lease, held: false };
-      if (row["busy"] === true) return undefined;
-      const cancelRequested = row["reason"] as CancelReason | null;
-      return cancelRequested === null ? { lease, held: true } : { lease, held: true, cancelRequested };
-    });
+    return leases.map((lease, index) => renewalOf(lease, found.get(index + 1)));
   }
 
   async finish(lease: Lease, runId: string, completion: RunCompletion): Promise<RunRecord> {
@@ -255,25 +224,9 @@ export class PostgresRunLedger implements RunLedger {
     if (threadIds.length === 0) return new Map();
     const rows = await this.#rows("ledger_sessions", [threadIds]);
     return new Map(
-      rows.map((row) => {
-        const {
-          thread,
-          config,
-          version,
-          lease_owner: owner,
-          queued,
-          running,
-          parked,
-        } = row as unknown as LookRow;
-        this.#sticky.learn(thread, { version, text: config });
-        const session: LedgerSession = {
-          config: JSON.parse(config) as JsonObject,
-          ...(parked === null ? {} : { parked: JSON.parse(parked) as RunRecord }),
-          ...(running === null ? {} : { running: JSON.parse(running) as RunRecord }),
-          ...(owner === null ? {} : { owner: owner.slice(0, -OWNER_SUFFIX) }),
-          queued,
-        };
-        return [thread, session];
+      rows.map(sessionOf).map(({ threadId, sticky, session }) => {
+        this.#sticky.learn(threadId, sticky);
+        return [threadId, session];
       }),
     );
   }
@@ -326,10 +279,7 @@ export class PostgresRunLedger implements RunLedger {
    */
   async dropIdle(idleMs: number): Promise<readonly SessionIdentity[]> {
     const rows = await this.#rows("drop_idle_sessions", [idleMs, DROP_PER_STEP]);
-    return rows.map(({ thread, session, usr }) => {
-      const identity = { threadId: String(thread), sessionId: String(session) };
-      return typeof usr === "string" ? { ...identity, userId: usr } : identity;
-    });
+    return rows.map(identityOf);
   }
 
   async readState(threadId: string): Promise<JsonValue | undefined> {
@@ -399,16 +349,6 @@ export class PostgresRunLedger implements RunLedger {
     const sql = `SELECT * FROM ${this.#database.schema}.${name}(${placeholders(args)})`;
     return this.#database.query(sql, args, { retry: true });
   }
-}
-
-interface LookRow {
-  readonly thread: string;
-  readonly config: string;
-  readonly version: string;
-  readonly lease_owner: string | null;
-  readonly queued: number;
-  readonly running: string | null;
-  readonly parked: string | null;
 }
 
 function placeholders(args: readonly unknown[]): string {
