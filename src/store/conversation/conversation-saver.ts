@@ -21,6 +21,8 @@ import type { EventRide, ForkPoint, ForkingSaver, Lease, PeekingSaver, RunConfig
 import { adoptValue } from "./adopt.js";
 import { decodeWrites, sortWrites } from "./checkpoint.js";
 import type { StoredWrite } from "./checkpoint.js";
+import { namespaceOf, runOf, threadIdOf } from "./config.js";
+import type { Config } from "./config.js";
 import { draftCheckpoint } from "./draft.js";
 import { forkPoints } from "./fork-points.js";
 import { LiveCache } from "./live-cache.js";
@@ -32,9 +34,6 @@ import type { ConversationThread, Retention } from "./thread.js";
 import { readTuple } from "./tuple.js";
 import { ValueCodec, decodeValue, encodeValue } from "./value.js";
 import type { Resemblance } from "./value.js";
-
-/** What LangGraph hands over, as far as a saver reads it. */
-type Config = Parameters<BaseCheckpointSaver["getTuple"]>[0];
 
 export interface ConversationSaverOptions {
   /**
@@ -363,18 +362,6 @@ function isStored(seed: unknown): seed is Parameters<typeof decodeValue>[0] {
   return seed !== unset;
 }
 
-/** Hosts fill `configurable`: what is in it is checked here, and the lease by who uses it. */
-function runOf(config: Config): Partial<RunConfigurable> {
-  const run = config.configurable?.[RUN_KEY] as Partial<RunConfigurable> | null | undefined;
-  const { lease, turnId, flush, ride } = run ?? {};
-  return {
-    ...(lease !== undefined && { lease }),
-    ...(typeof turnId === "string" && { turnId }),
-    ...(typeof flush === "function" && { flush }),
-    ...(typeof ride?.run === "function" && { ride }),
-  };
-}
-
 /**
  * Says whether the lease is one of the thread, for those who take no write without.
  *
@@ -393,17 +380,4 @@ export function requireLease(threadId: string, lease: Lease | undefined): assert
       `A write to thread ${JSON.stringify(threadId)} came with the lease of another thread.`,
     );
   }
-}
-
-function namespaceOf(config: Config): string {
-  const namespace: unknown = config.configurable?.["checkpoint_ns"];
-  return typeof namespace === "string" ? namespace : "";
-}
-
-function threadIdOf(config: Config, what: string): string {
-  const threadId: unknown = config.configurable?.["thread_id"];
-  if (typeof threadId === "string" && threadId !== "") return threadId;
-  throw new TypeError(
-    `Cannot store a ${what}: \`configurable.thread_id\` must be a string that is not empty.`,
-  );
 }

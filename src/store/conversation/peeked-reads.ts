@@ -1,9 +1,8 @@
-import type { BaseCheckpointSaver, CheckpointTuple } from "@langchain/langgraph-checkpoint";
+import type { CheckpointTuple } from "@langchain/langgraph-checkpoint";
 import { RUN_KEY } from "../store.js";
 import type { StoredCheckpoint, StoredWrite } from "./checkpoint.js";
+import type { Config } from "./config.js";
 import type { ConversationThread } from "./thread.js";
-
-type Config = Parameters<BaseCheckpointSaver["getTuple"]>[0];
 
 /** A stored checkpoint, and where. */
 export interface Place {
