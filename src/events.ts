@@ -94,16 +94,6 @@ export class TypedEvents<TEvents extends object> {
     this.#emitter.emit(event, payload);
   }
 
-  /** Whether building a payload is worth it. */
-  protected hasListeners(event: keyof TEvents & string): boolean {
-    return this.#emitter.listenerCount(event) > 0;
-  }
-
-  protected removeListeners(): void {
-    this.#emitter.removeAllListeners();
-    this.#wrappers.clear();
-  }
-
   #wrap(event: string, listener: (payload: never) => void): Listener<unknown> {
     let wrappers = this.#wrappers.get(event);
     if (wrappers === undefined) this.#wrappers.set(event, (wrappers = new WeakMap()));

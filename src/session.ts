@@ -11,7 +11,7 @@ export interface SessionIdentity extends SessionRef {
   readonly threadId: string;
 }
 
-export const MAX_ID_LENGTH = 200;
+const MAX_ID_LENGTH = 200;
 
 const CONTROL_CHARACTER = /\p{Cc}/u;
 

@@ -1,7 +1,7 @@
 import { AIMessage, ToolMessage, type BaseMessage } from "@langchain/core/messages";
 
 /** What the model reads in place of the answer of a tool that was stopped. */
-export const CANCELLED_TOOL_RESULT = "[cancelled]";
+const CANCELLED_TOOL_RESULT = "[cancelled]";
 
 /** The tool calls of the last assistant message that nothing answers, when they can still be answered in place. */
 function openCalls(messages: readonly BaseMessage[]): NonNullable<AIMessage["tool_calls"]> {

@@ -219,7 +219,7 @@ function nextTurn(): Promise<void> {
 }
 
 /** The last event of a run, as its record tells it. */
-export function finishedEvent(run: RunRecord, seq: number): RunEvent {
+function finishedEvent(run: RunRecord, seq: number): RunEvent {
   const { status, error, summary } = run;
   if (status === "queued" || status === "running") throw new TypeError("The run has not ended");
   return {

@@ -5,7 +5,7 @@ import type { Failure } from "../engine/retry.js";
  * What the functions of the schema raise: `RAISE EXCEPTION USING ERRCODE = 'AS001', MESSAGE = '…'`. The message goes
  * to callers as it is, so it names ids at most.
  */
-export const sqlStates = {
+const sqlStates = {
   AS001: "LEASE_LOST",
   AS002: "SESSION_NOT_FOUND",
   AS003: "SESSION_BUSY",

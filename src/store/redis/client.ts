@@ -195,7 +195,7 @@ const replies: Readonly<Record<string, { readonly transient: boolean; readonly a
 };
 
 /** The first word of an error reply; `undefined` for errors that are no reply of the server. */
-export function replyCode(error: unknown): string | undefined {
+function replyCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || error.name !== "ReplyError") return undefined;
   return /^[A-Z_]+/.exec(error.message)?.[0] ?? "ERR";
 }

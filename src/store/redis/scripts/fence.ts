@@ -78,18 +78,12 @@ local function runs_of(thread)
 end
 `;
 
-/** The names of a store's keys, for callers that need no script. */
+/** What TypeScript names of a store's keys; the other names are the scripts' own. */
 export function redisKeys(prefix: string) {
   const tag = `{${prefix}}`;
   return {
     /** What scripts get as their one key. */
     tag,
-    hints: `${tag}:hints`,
-    session: (threadId: string) => `${tag}:session:${threadId}`,
-    run: (threadId: string, runId: string) => `${tag}:run:${threadId}:${runId}`,
     events: (threadId: string, runId: string) => `${tag}:events:${threadId}:${runId}`,
-    conversation: (threadId: string) => `${tag}:conversation:${threadId}`,
   };
 }
-
-export type RedisKeys = ReturnType<typeof redisKeys>;
