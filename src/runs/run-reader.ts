@@ -83,8 +83,8 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
     const events = this.#page.slice(this.#index, this.#index + limit);
     this.#index += events.length;
     if (this.#index < this.#page.length || events.length === limit) return events;
-    const end = this.#source.watch.endOf(this.#threadId, this.#runId);
-    if (end === undefined || typeof end === "string" || end.lastSeq !== this.#after) return events;
+    const end = this.#knownEnd();
+    if (end === undefined) return events;
     this.#end();
     return [...events, finishedEvent(end, this.#after + 1)];
   }
@@ -117,6 +117,8 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
     for (;;) {
       if (this.#isDone()) return undefined;
       this.#signal?.throwIfAborted();
+      const end = this.#knownEnd();
+      if (end !== undefined) return this.#finish(finishedEvent(end, this.#after + 1));
       this.#hint.clear();
       const page = await events.read(this.#threadId, this.#runId, { after: this.#after, limit: PAGE_SIZE });
       if (this.#isDone()) return undefined;
@@ -156,6 +158,16 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
       await this.#hint.wait();
       if (!this.#isDone() && this.#signal?.aborted !== true) await nextTurn();
     }
+  }
+
+  /**
+   * The record of a run whose end is known here and which has been read up to it: its log need not be asked again. Of one
+   * that failed or was cancelled the log may have more than its record counts.
+   */
+  #knownEnd(): RunRecord | undefined {
+    const end = this.#source.watch.endOf(this.#threadId, this.#runId);
+    if (end === undefined || typeof end === "string" || end.lastSeq !== this.#after) return undefined;
+    return end.status === "completed" || end.status === "interrupted" ? end : undefined;
   }
 
   /** What a log keeps of a run in this process may be behind the engine, and thus behind the record, for one look. */

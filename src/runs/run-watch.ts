@@ -9,7 +9,8 @@ import type { LedgerHint, RunLedger, RunRecord, Submitted } from "../store/store
  *
  * - A run at work here needs no look: its runner tells the record with which it ended (`tell`). That may come before the
  *   answer of its own submit, with which the waiting begins, and the record may be gone by then: `submitting` keeps it.
- * - Any other is looked up when a hint says that it changed: once, however many wait for it.
+ * - Any other is looked up when the waiting begins, unless its submit has just told how it is, and when a hint says that
+ *   it changed: once, however many wait for it.
  * - Hints of a shared ledger may be lost: every `LOOK_MS` it is asked which of all that are waited for have ended, and
  *   these are looked up. A ledger that can't tell so is asked for some of them, in turn. While the engine is out of
  *   reach that fails quietly, and they wait on.
@@ -37,6 +38,8 @@ interface Watched {
   /** Called when it has ended or gone, and when the watch is closed. */
   readonly listeners: Set<() => void>;
   end: RunRecord | Gone | undefined;
+  /** Whether the ledger has told, since it is watched or just before, that it had not ended. */
+  seen: boolean;
   /** The whole error of a run that failed in this process. */
   error: AgentError | undefined;
   looking: boolean;
@@ -95,7 +98,7 @@ export class RunWatch {
     if (watched === undefined) {
       const listeners = new Set<() => void>();
       const fresh = { threadId, runId, listeners, end: undefined, error: undefined };
-      this.#watched.set(key, (watched = { ...fresh, looking: false, lookAgain: false }));
+      this.#watched.set(key, (watched = { ...fresh, seen: false, looking: false, lookAgain: false }));
       this.#schedule();
     }
     const { listeners } = watched;
@@ -120,14 +123,16 @@ export class RunWatch {
   }
 
   /**
-   * The run as it is now; costs nothing if it is at work here. Of a run that is not being watched, or was never
-   * looked at, the ledger is asked.
+   * The run as it is now, `active` if it has not ended as far as is known; costs nothing if it is at work here. Of a run
+   * that is not being watched, or was never looked at, the ledger is asked.
    */
   async look(threadId: string, runId: string): Promise<RunRecord | Gone | "active" | undefined> {
-    const end = this.endOf(threadId, runId);
-    if (end !== undefined) return end;
-    if (this.#options.isActive(threadId, runId)) return "active";
-    return this.#options.runs.get(threadId, runId);
+    const watched = this.#watched.get(keyOf(threadId, runId));
+    if (watched?.end !== undefined) return watched.end;
+    if (watched?.seen === true || this.#options.isActive(threadId, runId)) return "active";
+    const run = await this.#options.runs.get(threadId, runId);
+    if (watched !== undefined && run !== undefined && !isFinished(run)) this.#hasSeen(watched);
+    return run;
   }
 
   /** Submits a run; gives it as the ledger accepted it, or as it has ended here before that was known. */
@@ -173,9 +178,9 @@ export class RunWatch {
     const hint = new Hint();
     const stop = this.on(threadId, runId, hint.raise);
     try {
-      // What happened since is told by a hint, or found by the next look: only in a shared ledger is there one.
-      const isKnown = known !== undefined && (this.#options.runs.shared || isFinished(known));
-      let now = isKnown ? known : await this.look(threadId, runId);
+      const watched = this.#watched.get(keyOf(threadId, runId));
+      if (known !== undefined && watched !== undefined && !isFinished(known)) this.#hasSeen(watched);
+      let now = known !== undefined && isFinished(known) ? known : await this.look(threadId, runId);
       for (;;) {
         hint.clear();
         now = this.endOf(threadId, runId) ?? now;
@@ -197,6 +202,11 @@ export class RunWatch {
     this.#stop();
     this.#options.clock.clearTimeout(this.#timer);
     for (const watched of [...this.#watched.values()]) wake(watched);
+  }
+
+  /** What happens from now on is told by a hint, or found by the next look: only in a shared ledger is there one. */
+  #hasSeen(watched: Watched): void {
+    watched.seen = this.#options.runs.shared;
   }
 
   #hinted(watched: Watched): void {
@@ -272,11 +282,12 @@ export class RunWatch {
     const waiting = [...this.#watched.values()].filter(
       ({ threadId, runId, end, looking }) => end === undefined && !looking && !isActive(threadId, runId),
     );
-    if (waiting.length <= LOOKS_AT_A_TIME) return waiting;
+    if (waiting.length <= 1) return waiting;
     if (runs.ended !== undefined) {
       const places = new Set(await runs.ended(waiting.map(({ threadId, runId }) => ({ threadId, runId }))));
       return waiting.filter((_, place) => places.has(place));
     }
+    if (waiting.length <= LOOKS_AT_A_TIME) return waiting;
     const due = waiting.slice(0, LOOKS_AT_A_TIME);
     for (const watched of due) {
       const key = keyOf(watched.threadId, watched.runId);

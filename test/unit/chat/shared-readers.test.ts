@@ -40,6 +40,24 @@ it("a cancelled run whose last append was done but not answered still ends with 
   expect(await after(5)).toEqual([]);
 });
 
+it("who reads its own run asks the ledger for nothing, and the log for nothing more once the run has ended", async () => {
+  const processes = new Processes();
+  const a = processes.start(
+    agents(async function* (input) {
+      yield* say(textOfInput(input));
+      // Its reader has all of that before the end.
+      for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setImmediate(resolve));
+    }),
+  );
+  const events = await processes.outcome(eventsOf(a.chat.chat({ ...session, message: "Hello" })));
+  expect(events.at(-1)).toMatchObject({ type: "run-finished", outcome: "completed" });
+  const calls = a.store.calls.filter((call) => /^(runs|events)\./.test(call));
+  expect(calls.filter((call) => call === "runs.get")).toEqual([]);
+  expect(calls.slice(calls.lastIndexOf("runs.finish") + 1).filter((call) => call === "events.read")).toEqual(
+    [],
+  );
+});
+
 it("a run whose first owner died before it had told anything begins with run-started all the same", async () => {
   const processes = new Processes();
   const echo = agents(async function* (input) {
