@@ -116,6 +116,8 @@ export class EventBody {
       if (!this.#cancelled) {
         onError(error);
         this.#add(encoder.fail(error));
+        // It may have been the encoder that failed, on what is no JSON: the reader would be kept for ever.
+        events.return?.().catch(() => undefined);
       }
     }
     this.#ended = true;

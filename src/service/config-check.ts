@@ -10,7 +10,7 @@ export class ConfigCheck<TConfig extends object, TContext> {
   readonly knownKeys: ReadonlySet<string>;
   readonly #factory: AgentFactory<TConfig, TContext>;
   readonly #validate: ((config: AgentConfig<TConfig>) => void) | undefined;
-  readonly #passed = new LRUCache<string, true>({ max: 1_000 });
+  readonly #passed = new LRUCache<string, true>({ max: 1_000, maxSize: 1_000_000 });
 
   constructor(
     factory: AgentFactory<TConfig, TContext>,
@@ -39,7 +39,8 @@ export class ConfigCheck<TConfig extends object, TContext> {
       throw new AgentError("INVALID_INPUT", "The config was refused.", { cause: error });
     }
     await this.#factory.check?.(checked);
-    this.#passed.set(canonicalJson(config), true);
+    const passed = canonicalJson(config);
+    this.#passed.set(passed, true, { size: passed.length });
   }
 
   get #nothingToAsk(): boolean {

@@ -280,6 +280,23 @@ test("a reading that fails ends with the protocol's error, and tells the host", 
   expect(errors).toEqual([failure]);
 });
 
+test("an event that no frame can be made of detaches the reader, and is the end of the answer", async () => {
+  const source = new Source();
+  const { errors, reader } = open(source);
+  await reader.read();
+  const failure = new TypeError("no JSON");
+  const delta = {
+    toString: () => {
+      throw failure;
+    },
+  };
+  source.give({ seq: 1, type: "text-delta", id: "t", delta: delta as unknown as string });
+  expect(await reader.read()).toEqual({ done: false, value: "<failed>" });
+  expect((await reader.read()).done).toBe(true);
+  expect(errors).toEqual([failure]);
+  expect(source.returned).toBe(1);
+});
+
 describe("Node's response", () => {
   /** A response whose client takes what is written only when `read` is called. */
   function answer(source: Source) {
