@@ -162,6 +162,12 @@ export interface ForkingSaver extends BaseCheckpointSaver {
    */
   restore(lease: Lease, turnId: string): Promise<boolean>;
   /**
+   * Whether the conversation, as it stands, has a message of that id. Asked at the beginning of a run that was given
+   * such an id, for which the run's first read of the conversation should cost the engine nothing any more. Without it
+   * the conversation is read twice.
+   */
+  hasMessage?(lease: Lease, messageId: string): Promise<boolean>;
+  /**
    * For a saver whose `put` may resolve before the checkpoint is stored: resolves when all puts of the thread are, or
    * can't be any more. Agents wait for it before their stream ends: the end of a run takes the lease away.
    */

@@ -13,7 +13,7 @@ const CALLS = {
   sessions: ["save", "get", "list", "delete", "count"],
   checkpointer: [
     ...(["get", "getTuple", "list", "put", "putWrites", "deleteThread"] as const),
-    ...(["getDeltaChannelHistory", "forkPoints", "restore"] as const),
+    ...(["getDeltaChannelHistory", "forkPoints", "hasMessage", "restore"] as const),
   ],
   events: ["append", "read", "delete"],
   processes: ["beat", "leave", "list", "send"],

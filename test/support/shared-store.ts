@@ -156,7 +156,7 @@ export class StoreView implements Store {
 const STEPS = new Set([
   ...["submit", "claim", "renew", "finish", "release", "cancel", "get", "current", "sessions", "tombstone"],
   ...["purge", "tombstones", "sweep", "readState", "writeState", "append", "read", "delete", "save", "list"],
-  ...["count", "getTuple", "put", "putWrites", "deleteThread", "forkPoints", "restore"],
+  ...["count", "getTuple", "put", "putWrites", "deleteThread", "forkPoints", "hasMessage", "restore"],
   ...["beat", "leave", "send"],
 ]);
 

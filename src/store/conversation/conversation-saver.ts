@@ -24,7 +24,7 @@ import type { StoredWrite } from "./checkpoint.js";
 import { namespaceOf, runOf, threadIdOf } from "./config.js";
 import type { Config } from "./config.js";
 import { draftCheckpoint } from "./draft.js";
-import { forkPoints } from "./fork-points.js";
+import { forkPoints, hasMessage } from "./fork-points.js";
 import { LiveCache } from "./live-cache.js";
 import { growLive } from "./message-list.js";
 import type { MessageEntry } from "./message-list.js";
@@ -306,6 +306,11 @@ export abstract class ConversationSaver<TSource extends ThreadSource>
   async forkPoints(threadId: string): Promise<readonly ForkPoint[]> {
     const thread = await this.source.read(threadId, undefined, undefined);
     return thread === undefined ? [] : forkPoints(thread);
+  }
+
+  async hasMessage(lease: Lease, messageId: string): Promise<boolean> {
+    const thread = await this.source.read(lease.threadId, lease, undefined);
+    return thread !== undefined && hasMessage(thread, messageId);
   }
 
   /** @throws {AgentError} `LEASE_LOST` */

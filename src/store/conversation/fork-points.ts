@@ -15,19 +15,30 @@ export function forkPoints(thread: ConversationThread): ForkPoint[] {
   if (forks.length === 0) return [];
   const heads = [...forks.map((fork) => fork.heads.get("")?.id), thread.find("")?.id];
   const states = heads.map((head) => messageIds(thread, head));
-  const present = new Set(states.at(-1));
+  const present = states.at(-1);
   return forks.flatMap((fork, i) => {
     if (heads[i] === heads[i + 1]) return [];
-    const before = new Set(states[i]);
-    const added = (states[i + 1] ?? []).filter((id) => !before.has(id) && present.has(id));
+    const added = [...(states[i + 1] ?? [])].filter((id) => states[i]?.has(id) !== true && present?.has(id));
     return { turnId: fork.turnId, messageIds: added };
   });
 }
 
+/** Whether the conversation, as it stands, has a message of that id. */
+export function hasMessage(thread: ConversationThread, messageId: string): boolean {
+  const head = thread.find("");
+  const value = head?.channels.get("messages");
+  // Asked once a turn, where the rest of this file is for turns that go back: no set for what is a list as a rule.
+  if (value?.kind === "messages") {
+    return value.chunks.some(({ entries }) => entries.some(({ id }) => id === messageId));
+  }
+  return messageIds(thread, head?.id).has(messageId);
+}
+
 /** Ids in the `messages` channel of a root checkpoint, in order. */
-function messageIds(thread: ConversationThread, checkpointId: string | undefined): string[] {
+function messageIds(thread: ConversationThread, checkpointId: string | undefined): ReadonlySet<string> {
+  const ids = new Set<string>();
   const checkpoint = checkpointId === undefined ? undefined : thread.find("", checkpointId);
-  if (checkpoint === undefined) return [];
+  if (checkpoint === undefined) return ids;
   const value = checkpoint.channels.get("messages");
   const steps: Iterable<MessageEntry>[] = [];
   if (value !== undefined) steps.push(messagesIn(value));
@@ -42,7 +53,6 @@ function messageIds(thread: ConversationThread, checkpointId: string | undefined
       break;
     }
   }
-  const ids = new Set<string>();
   for (const step of steps) {
     for (const entry of step) {
       if (entry.id === undefined) continue;
@@ -51,5 +61,5 @@ function messageIds(thread: ConversationThread, checkpointId: string | undefined
       else ids.delete(entry.id);
     }
   }
-  return [...ids];
+  return ids;
 }

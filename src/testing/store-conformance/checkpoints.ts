@@ -301,6 +301,21 @@ export const checkpointRules = rulesOf(["checkpointer", "runs"], {
     expectEqual(points, wanted, "the fork points, oldest first");
   },
 
+  "checkpointer: it knows the ids of the messages that are there, and of no others": async (bench) => {
+    const { lease } = await threeTurns(bench);
+    for (const saver of [forks(bench), forks(await bench.other())]) {
+      // A saver may leave it to the reader.
+      if (saver.hasMessage === undefined) return;
+      const has = async (id: string): Promise<boolean | undefined> => saver.hasMessage?.(lease, id);
+      expectEqual([await has("m0"), await has("m5"), await has("m6")], [true, true, false], "m0, m5, m6");
+      const nowhere = { ...lease, threadId: threadOf("nobody") };
+      expectEqual(await saver.hasMessage(nowhere, "m0"), false, "m0 in an unknown thread");
+    }
+    await forks(bench).restore(lease, "t2");
+    const left = await Promise.all(["m1", "m2"].map((id) => forks(bench).hasMessage?.(lease, id)));
+    expectEqual(left, [true, false], "m1 and m2 once the conversation is back to before t2");
+  },
+
   "checkpointer: restore puts the thread back to before a turn": async (bench) => {
     const { writer, lease } = await threeTurns(bench);
     const other = await bench.other();

@@ -173,6 +173,9 @@ export const brokenParts: Readonly<Record<string, Break>> = {
     deleteThread: async () => undefined,
   })),
   "checkpointer: a turn's first checkpoint makes a fork point": saver(() => ({ forkPoints: async () => [] })),
+  "checkpointer: it knows the ids of the messages that are there, and of no others": saver(() => ({
+    hasMessage: async () => true,
+  })),
   "checkpointer: restore puts the thread back to before a turn": saver(() => ({ restore: async () => true })),
   "checkpointer: restoring the first turn leaves an empty thread": saver(() => ({
     restore: async () => true,
