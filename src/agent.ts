@@ -114,6 +114,11 @@ export interface Conversation {
   /** The turns that can be undone, oldest first. */
   turns(): Promise<readonly Turn[]>;
   /**
+   * Whether the history has a message of that id, which a run is about to give: then it goes back to before the turn of
+   * that message. Asked each time that a caller has named its message; without it {@link turns} is.
+   */
+  has?(messageId: string, lease: Lease): Promise<boolean>;
+  /**
    * Puts the conversation back, in one step, to a state that {@link turns} named; later turns are forgotten.
    *
    * @throws {AgentError} `FORK_POINT_GONE` when the state is no longer kept.

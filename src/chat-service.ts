@@ -121,6 +121,9 @@ export class ChatService<
    *
    * `provider`, `model` and `config` stick to the session when the run is accepted; the run itself takes the
    * config as it was then.
+   *
+   * A message under an id that the history has when the run starts is an {@link edit} of that message: its turn and the
+   * later ones are undone, or the run fails with `FORK_POINT_GONE`.
    */
   chat(request: ChatRequest<TConfig, TContext>): Run {
     return this.#submissions.chat(request);

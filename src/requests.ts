@@ -8,7 +8,10 @@ import { compactConfig } from "./options.js";
 import { checkId, type SessionRef } from "./session.js";
 import type { BusyPolicy, RunInput } from "./store/store.js";
 
-/** The text or content blocks of a message; with an object, under an id of the caller's own. */
+/**
+ * The text or content blocks of a message; with an object, under an id of the caller's own. If the history has a message
+ * of that id, this one takes its place, as with `edit`. A request that may be sent again needs a `runId` beside it.
+ */
 export type MessageInput =
   | string
   | readonly ContentBlock[]

@@ -69,7 +69,10 @@ export type AgentEvent =
 /** What the run itself adds to its agent's events. */
 export type RunLifecycleEvent =
   | { readonly type: "run-started"; readonly runId: string; readonly messageId?: string }
-  /** The conversation goes back to before this turn, for regenerate and edit, and goes on with this message. */
+  /**
+   * The conversation goes back to before this turn, for regenerate, edit, and a message under an id that it has, and goes
+   * on with this message.
+   */
   | { readonly type: "run-rewound"; readonly turnId: string; readonly message: UserMessage }
   /**
    * Another process took the run over: drop the texts and reasonings that are still open, and tool calls without their

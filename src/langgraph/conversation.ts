@@ -127,6 +127,14 @@ export class LangGraphConversation implements Conversation {
     return points.map(({ turnId, messageIds }) => ({ turnId, before: turnId, messageIds }));
   }
 
+  /** Asked under the run's lease, so that the agent's own read, which comes next, is the same one. */
+  async has(messageId: string, lease: Lease): Promise<boolean> {
+    // Where nothing can be gone back to, LangGraph's reducer has its way.
+    if (!isForking(this.#saver)) return false;
+    if (this.#saver.hasMessage !== undefined) return this.#saver.hasMessage(lease, messageId);
+    return (await this.#read()).messages.some(({ id }) => id === messageId);
+  }
+
   async restore(before: string, lease: Lease): Promise<void> {
     if (!isForking(this.#saver)) {
       throw new AgentError(

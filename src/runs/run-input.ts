@@ -11,7 +11,8 @@ import type { Rewind, RunJournal } from "./run-journal.js";
  *   1. undo of rollbacks     repeated: a turn that is gone is skipped. The ledger drops it at the run's end.
  *   2. message               nothing of the turn is there → given again, under the id that it was accepted with;
  *                            the turn has its first checkpoint, which holds the message → continued.
- *   3. regenerate, edit      a. looked up which turn goes and what is said instead: nothing done yet → looked up again
+ *   3. regenerate, edit, and a message under an id that the history has: an edit of the turn that holds it
+ *                            a. looked up which turn goes and what is said instead: nothing done yet → looked up again
  *                            b. noted in the journal (`run-rewound`) → the note is followed, not looked up again: once
  *                               the turn is gone, "the last turn" would be another one, and its message nowhere
  *                            c. restored → the turn of the note is gone, its message is given
@@ -114,6 +115,22 @@ async function planRewind(
   return { turnId: turn.turnId, message };
 }
 
+/**
+ * Whether a message comes under an id that the history has: its caller has named it so. Both can't be there, and
+ * LangGraph would change the words of the old one where it stands, with the old answer behind it. The id of the run
+ * itself is no such name. On a later attempt that finds the turn gone, the message is simply given.
+ */
+async function isReplacement(
+  conversation: Conversation | undefined,
+  { turnId }: RunRecord,
+  { id }: UserMessage,
+  lease: Lease,
+): Promise<boolean> {
+  if (conversation === undefined || id === turnId) return false;
+  if (conversation.has !== undefined) return conversation.has(id, lease);
+  return (await conversation.turns()).some(({ messageIds }) => messageIds.includes(id));
+}
+
 /** Goes back to before a turn and gives the message to go on with: see 3 above. */
 async function rewind(
   conversation: Conversation,
@@ -124,8 +141,8 @@ async function rewind(
   const { input } = run;
   let plan = journal.rewind;
   if (plan === undefined) {
-    const messageId = "messageId" in input ? input.messageId : undefined;
-    const replacement = input.kind === "edit" ? input.message : undefined;
+    const replacement = "message" in input ? input.message : undefined;
+    const messageId = "messageId" in input ? input.messageId : replacement?.id;
     plan = await planRewind(conversation, run, messageId, replacement, lease);
     await journal.noteRewind(plan);
   }
@@ -169,7 +186,9 @@ export async function prepareInput(
     const turns = await conversation.turns();
     if (turns.some(({ turnId }) => turnId === run.turnId)) return prepared({ kind: "continue" });
   }
-  if (input.kind === "message") return prepared({ kind: "message", message: input.message });
+  if (input.kind === "message" && !(await isReplacement(conversation, run, input.message, lease))) {
+    return prepared({ kind: "message", message: input.message });
+  }
   if (conversation === undefined) throw unsupported(input.kind, run);
   return prepared({ kind: "message", message: await rewind(conversation, run, lease, journal) });
 }

@@ -15,6 +15,7 @@ export interface Lease {
 
 /** What was asked of a session. `message` ids are fixed at acceptance, so that a second attempt adds nothing. */
 export type RunInput =
+  /** Give this message; if the history has one of its id, in that one's place, as `edit` does. */
   | { readonly kind: "message"; readonly message: UserMessage }
   | { readonly kind: "answers"; readonly answers: Answers }
   /** Undo the turn of `messageId` (the last one without it) and give its user message again. */

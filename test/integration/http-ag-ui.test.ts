@@ -64,6 +64,37 @@ describe.each(clients)("$name", ({ host: { serve, whole }, clientFor }) => {
     expect(client.messages.at(-1)?.content).toBe("Bye.");
   });
 
+  testOnce("the last message sent again, or an earlier one, is answered anew in its place", async () => {
+    const seen: string[][] = [];
+    const url = await base((messages, { index }) => {
+      seen.push(messages.map(({ text }) => text));
+      return `answer ${String(index)}`;
+    });
+    const client = makeClient(url, "s1");
+    for (const content of ["one", "two"]) await say(client, content);
+    const pairs = (messages: Client["messages"]) => messages.map(({ role, content }) => [role, content]);
+
+    client.setMessages(client.messages.slice(0, 3));
+    await run(client, {});
+    expect(seen[2]).toEqual(["one", "answer 0", "two"]);
+    const whole = [
+      ["user", "one"],
+      ["assistant", "answer 0"],
+      ["user", "two"],
+      ["assistant", "answer 2"],
+    ];
+    expect(pairs(client.messages)).toEqual(whole);
+    expect(pairs((await pageOf(url)).messages)).toEqual(whole);
+
+    const [first] = client.messages;
+    client.setMessages([{ ...first!, content: "ONE" }]);
+    await run(client, {});
+    expect(seen[3]).toEqual(["ONE"]);
+    expect(pairs((await pageOf(url)).messages)).toEqual(pairs(client.messages));
+    await say(client, "three");
+    expect(seen[4]).toEqual(["ONE", "answer 3", "three"]);
+  });
+
   test("an interrupt is answered with resume, and the tool runs", async () => {
     const url = await base([removes, "Gone."]);
     const client = makeClient(url, "s1");

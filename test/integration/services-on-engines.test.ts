@@ -80,6 +80,41 @@ withServicesOnEachEngine("services that share an engine", (engine) => {
     }
   });
 
+  it("begin a turn again whose message comes a second time, also at another one, and after a kill", async () => {
+    const asked: string[][] = [];
+    const hold = gate();
+    const start = (crashes = false) =>
+      engine.start(
+        createLangGraphFactory({
+          model: new ScriptedChatModel(async (messages) => {
+            asked.push(messages.map(({ text }) => text));
+            if (crashes && asked.length > 3) await hold.opened;
+            return `answer ${String(asked.length)}`;
+          }),
+        }),
+        { leaseMs: 2_000 },
+      );
+    const [a, b] = [await start(), await start(true)];
+    const texts = async () => (await a.chat.getHistory(session)).messages.map(({ content }) => content);
+    for (const id of ["1", "2"]) {
+      await a.chat.chat({ ...session, message: { id, content: id } }).result;
+    }
+    const again = b.chat.chat({ ...session, message: { id: "2", content: "2" } });
+    expect((await again.result).outcome).toBe("completed");
+    expect(asked[2]).toEqual(["1", "answer 1", "2"]);
+    expect(await texts()).toEqual(["1", "answer 1", "2", "answer 3"]);
+
+    const edited = b.chat.chat({ ...session, message: { id: "1", content: "one" } });
+    await until(() => asked.length > 3);
+    b.crash();
+    const info = { ...session, runId: edited.id };
+    await until(async () => (await a.chat.getRun(info))?.status === "completed");
+    hold.open();
+    expect(asked.slice(3).every(([first, ...more]) => first === "one" && more.length === 0)).toBe(true);
+    expect((await texts())[0]).toBe("one");
+    expect(await texts()).toHaveLength(2);
+  });
+
   it("take one of two answers to a question that come at once, wherever it was asked", async () => {
     const asking = agents(
       async function* (input) {

@@ -4,6 +4,8 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { RecordsConversationSaver } from "../../src/store/conversation/records-saver.js";
 import { RUN_KEY } from "../../src/store/store.js";
+import { ScriptedChatModel } from "../../src/testing/index.js";
+import { createChat } from "../support/chat.js";
 import { InMemoryRecords } from "../support/in-memory-records.js";
 import { ReplyingModel } from "../support/saver-model.js";
 
@@ -73,5 +75,38 @@ describe("a turn of model, tool, model", () => {
     const dump = records.dump("t");
     expect(Object.keys(dump).filter((key) => key.startsWith("m"))).toHaveLength(160);
     expect(records.bytes("t")).toBeLessThan(60_000);
+  });
+});
+
+describe("a message under an id of the caller's own", () => {
+  it("costs no look more, in a session that is new, live, or read anew", async () => {
+    const trips = async (message: (turn: string) => string | { id: string; content: string }) => {
+      const records = new InMemoryRecords();
+      const told: object[] = [];
+      for (const process of ["1", "2"]) {
+        const checkpointer = new RecordsConversationSaver(records);
+        const chat = await createChat({
+          model: new ScriptedChatModel(() => "Yes."),
+          store: { checkpointer },
+        });
+        for (const turn of ["1", "2", "3"]) {
+          records.resetCounts();
+          await chat.chat({ sessionId: "s", message: message(`${process}.${turn}`) }).result;
+          const { load, unchanged, commit, refused } = records.counts;
+          told.push({ load, unchanged, commit, refused });
+        }
+      }
+      return told;
+    };
+    const named = await trips((turn) => ({ id: turn, content: "Well?" }));
+    expect(named).toEqual(await trips(() => "Well?"));
+    expect(named).toMatchObject([
+      { load: 1 },
+      { load: 0 },
+      { load: 0 },
+      { load: 1 },
+      { load: 0 },
+      { load: 0 },
+    ]);
   });
 });

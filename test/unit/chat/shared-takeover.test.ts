@@ -150,6 +150,35 @@ describe("a process that dies in mid-turn", () => {
     expect(await world.texts(b)).toEqual(["user: one", "assistant: re: one"]);
   });
 
+  const replaced = [
+    ...rewinds,
+    ...(["before", "after"] as const).map((when) => ({ call: "checkpointer.hasMessage", nth: 1, when })),
+  ];
+  test.each(replaced)(
+    "a message under a known id, $when the effect of $call $nth",
+    async ({ call, nth, when }) => {
+      const world = new World();
+      const a = await world.start();
+      for (const id of ["1", "2", "3"])
+        await a.chat.chat({ ...session, message: { id, content: id } }).result;
+      world.modelCalls = 0;
+      world.crashAt(a, call, nth, when);
+      const run = a.chat.chat({ ...session, message: { id: "2", content: "two" } });
+      await settle(100);
+      const b = await world.start();
+      expect((await world.ended(b, run.id)).status).toBe("completed");
+      expect(await world.texts(b)).toEqual([
+        "user: 1",
+        "assistant: re: 1",
+        "user: two",
+        "assistant: re: two",
+      ]);
+      expect(world.modelCalls).toBeLessThanOrEqual(2);
+      const told = (await eventsOf(b.chat.follow({ ...session, runId: run.id }))).map(({ type }) => type);
+      expect(told.filter((type) => type === "run-rewound")).toHaveLength(1);
+    },
+  );
+
   const answered = ["checkpointer.put", "checkpointer.putWrites", "events.append", "runs.finish"].flatMap(
     (call) => (["before", "after"] as const).flatMap((when) => [1, 2].map((nth) => ({ call, nth, when }))),
   );
