@@ -216,6 +216,8 @@ const input = {
 } as const;
 
 const message = {
+  description:
+    "Under an id that the conversation has, it takes that message's place, and what came after is undone.",
   oneOf: [
     ...input.oneOf,
     {
@@ -305,7 +307,8 @@ export const requestSchemas = {
   StopRequest: { type: "object", properties: { run_id: orNull(id) } },
   AgUiRequest: {
     type: "object",
-    description: "Of the messages only the last one is read, the user's, and with `resume` none.",
+    description:
+      "Of the messages only the last one is read, the user's, and with `resume` none. Under an id that the conversation has, it takes that message's place, and what came after is undone.",
     properties: {
       threadId: { ...id, description: "The session id." },
       runId: id,
