@@ -256,7 +256,7 @@ describe("fork points", () => {
     const checkpoint_id = uuid6(Number.MAX_SAFE_INTEGER);
     const write = { configurable: { ...configurable, checkpoint_ns: "", checkpoint_id } };
     await saver.putWrites(write, [["messages", [new HumanMessage("early")]]], "task");
-    const later = housed.restart();
+    const later = housed.restart("thread");
     expect((await later.forkPoints("thread")).map(({ turnId }) => turnId)).toEqual(["turn-0"]);
     await take(plain, later, 1, "sync");
     expect((await later.forkPoints("thread")).map(({ turnId }) => turnId)).toEqual(["turn-0", "turn-1"]);

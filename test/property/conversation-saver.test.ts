@@ -31,7 +31,7 @@ type Step =
       readonly edits: readonly Edit[];
     }
   | { readonly type: "restore"; readonly back: number }
-  /** The process ends, and another one goes on. */
+  /** The process ends, and another one goes on; in memory the thread rests. */
   | { readonly type: "restart" };
 
 const kind = fc.constantFrom<Said["kind"]>("human", "ai", "ai", "chat");
@@ -107,7 +107,7 @@ class Conversation {
   async take(step: Step): Promise<void> {
     if (step.type === "restore") await this.restore(step.back);
     else if (step.type === "put") await this.put(step);
-    else this.saver = this.housed.restart();
+    else this.saver = this.housed.restart("t");
     expect(read(await this.fetch())).toEqual(this.list);
     const present = new Set(this.list.map(({ id }) => id));
     expect(await this.saver.forkPoints("t")).toEqual(

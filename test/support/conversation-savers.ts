@@ -12,15 +12,19 @@ export interface HousedSaver {
   readonly saver: ForkingSaver;
   /** What the thread takes at home. */
   bytes(threadId: string): number;
-  /** Forgets all that could be read again, as a restart would. */
-  restart(): ForkingSaver;
+  /** Forgets all that could be read again, as a restart would: of the one thread, where that is enough. */
+  restart(threadId: string): ForkingSaver;
 }
 
 /** A saver that takes writes without a lease. */
 export function houseSaver(home: Home, options: ConversationSaverOptions = {}): HousedSaver {
   if (home === "memory") {
     const saver = new MemoryConversationSaver(options);
-    return { saver, bytes: (threadId) => saver.bytes(threadId), restart: () => saver };
+    const restart = (threadId: string) => {
+      saver.rest(threadId);
+      return saver;
+    };
+    return { saver, bytes: (threadId) => saver.bytes(threadId), restart };
   }
   const records = new InMemoryRecords();
   const create = () =>

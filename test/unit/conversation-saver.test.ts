@@ -436,41 +436,87 @@ describe("size", () => {
     expect(saver.bytes("t")).toBe(0);
   });
 
-  it("is what it takes on the heap, by a third", async () => {
-    setFlagsFromString("--expose-gc");
-    const collect = runInNewContext("gc") as () => void;
-    const heap = async () => {
-      for (let i = 0; i < 3; i += 1) {
-        collect();
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-      return process.memoryUsage().heapUsed;
-    };
-    const saver = new MemoryConversationSaver({ liveBytes: 0 });
-    const talk = async (threadId: string): Promise<number> => {
-      const messages: BaseMessage[] = [];
-      let config: Config | undefined;
-      for (let turn = 0; turn < 60; turn += 1) {
-        const run = { turnId: `${threadId} ${String(turn)}` };
-        for (const Message of [HumanMessage, AIMessage]) {
-          messages.push(
-            new Message({ id: uuid6(1), content: `${threadId} ${String(turn)}`.padEnd(200, "x") }),
-          );
-          const next: Config = at(threadId, run, config?.configurable.checkpoint_id);
-          config = (await put(saver, next, { messages, turn })) as Config;
+  it.each(["in use", "at rest"])(
+    "is what it takes on the heap, by a third, %s",
+    async (how) => {
+      setFlagsFromString("--expose-gc");
+      const collect = runInNewContext("gc") as () => void;
+      const heap = async () => {
+        for (let i = 0; i < 3; i += 1) {
+          collect();
+          await new Promise((resolve) => setImmediate(resolve));
         }
-      }
-      return saver.bytes(threadId);
-    };
-    await talk("warm-up");
-    const before = await heap();
-    let counted = 0;
-    for (let i = 0; i < 20; i += 1) counted += await talk(`thread ${String(i)}`);
-    const taken = (await heap()) - before;
-    expect(counted).toBeGreaterThan(20 * 60 * 400);
-    expect(taken / counted).toBeGreaterThan(0.66);
-    expect(taken / counted).toBeLessThan(1.34);
-  }, 240_000);
+        return process.memoryUsage().heapUsed;
+      };
+      const saver = new MemoryConversationSaver({ liveBytes: 0 });
+      const talk = async (threadId: string): Promise<number> => {
+        const messages: BaseMessage[] = [];
+        let config: Config | undefined;
+        for (let turn = 0; turn < 60; turn += 1) {
+          const run = { turnId: `${threadId} ${String(turn)}` };
+          for (const Message of [HumanMessage, AIMessage]) {
+            messages.push(
+              new Message({ id: uuid6(1), content: `${threadId} ${String(turn)}`.padEnd(200, "x") }),
+            );
+            const next: Config = at(threadId, run, config?.configurable.checkpoint_id);
+            config = (await put(saver, next, { messages, turn })) as Config;
+          }
+        }
+        if (how === "at rest") saver.rest(threadId);
+        return saver.bytes(threadId);
+      };
+      await talk("warm-up");
+      const before = await heap();
+      let counted = 0;
+      for (let i = 0; i < 20; i += 1) counted += await talk(`thread ${String(i)}`);
+      const taken = (await heap()) - before;
+      expect(counted).toBeGreaterThan(20 * 60 * 400);
+      expect(taken / counted).toBeGreaterThan(0.66);
+      expect(taken / counted).toBeLessThan(1.34);
+    },
+    240_000,
+  );
+
+  it("is less than half at rest, until the next write", async () => {
+    const sizes = new Map<string, number>();
+    const saver = new MemoryConversationSaver({
+      liveBytes: 0,
+      onResize: (threadId, bytes) => sizes.set(threadId, bytes),
+    });
+    const say = chat(saver);
+    for (let turn = 0; turn < 20; turn += 1) await say("t", turn);
+    const before = saver.bytes("t");
+    const [tuple, forks] = [await saver.getTuple(at("t")), await saver.forkPoints("t")];
+    saver.rest("t");
+    expect(saver.bytes("t")).toBeLessThan(before / 2);
+    expect(sizes.get("t")).toBe(saver.bytes("t"));
+    expect(await saver.getTuple(at("t"))).toEqual(tuple);
+    expect(await saver.forkPoints("t")).toEqual(forks);
+    expect(saver.bytes("t")).toBeLessThan(before / 2);
+    await say("t", 20);
+    expect(saver.bytes("t")).toBeGreaterThan(before);
+    expect(sizes.get("t")).toBe(saver.bytes("t"));
+    await saver.deleteThread("t");
+    expect(sizes.get("t")).toBe(0);
+    saver.rest("t");
+    expect(saver.bytes("t")).toBe(0);
+  });
+
+  it("at rest gives way to what was used later", async () => {
+    const saver = new MemoryConversationSaver({ liveBytes: 120_000 });
+    const say = chat(saver);
+    const full = new Map<string, number>();
+    for (const threadId of ["a", "b", "c", "d", "e"]) {
+      for (let turn = 0; turn < 10; turn += 1) await say(threadId, turn);
+      full.set(threadId, saver.bytes(threadId));
+      saver.rest(threadId);
+      await saver.getTuple(at("a"));
+    }
+    const packed = [...full].filter(([threadId, bytes]) => saver.bytes(threadId) < bytes).map(([id]) => id);
+    expect(packed).not.toContain("a");
+    expect(packed).not.toContain("e");
+    expect(packed).toContain("b");
+  });
 
   it("of live messages stays within its bound", async () => {
     const saver = new MemoryConversationSaver({ liveBytes: 60_000 });

@@ -47,8 +47,8 @@ export interface ConversationSaverOptions {
   readonly forkableRuns?: number | undefined;
   /**
    * How much of the heap, roughly, may be taken by what is kept so that the next turn need not read it again, in
-   * bytes and for all conversations together: message objects and, where conversations are stored elsewhere, their
-   * state. 0 keeps none. @defaultValue 64 MB
+   * bytes and for all conversations together: message objects and the state of conversations, which else is read
+   * anew from where it is stored or, in memory, from text. 0 keeps none. @defaultValue 64 MB
    */
   readonly liveBytes?: number | undefined;
   /** For all that is not a plain message. @defaultValue LangGraph's own */

@@ -11,10 +11,13 @@ export interface CachedThread {
 const CACHED_BYTES = 1_000;
 
 /**
- * What makes the next turn of a conversation cheap and may go at any time: the message objects of its lists, and, if
- * it is stored elsewhere, its state. One bound on bytes over all of it; the least recently used goes first.
+ * What makes the next turn of a conversation cheap and may go at any time: the message objects of its lists, and its
+ * state, which can be read again from where it is stored. One bound on bytes over all of it; the least recently used
+ * goes first.
  */
 export class LiveCache<T extends CachedThread = CachedThread> {
+  /** Told of each thread that goes because of the bound. */
+  onEvict: ((threadId: string) => void) | undefined;
   private readonly cache: LRUCache<MessageList | string, LiveMessages | T> | undefined;
 
   /** @param maxBytes 0 keeps nothing. */
@@ -24,8 +27,9 @@ export class LiveCache<T extends CachedThread = CachedThread> {
       maxSize: maxBytes,
       sizeCalculation: (value) =>
         "thread" in value ? value.thread.bytes + CACHED_BYTES : Math.ceil(value.bytes) + 1,
-      disposeAfter: (value, _key, reason) => {
-        if (reason === "evict" && "thread" in value) this.forgetMessages(value.thread);
+      disposeAfter: (value, key, reason) => {
+        // Only threads are kept under texts.
+        if (reason === "evict" && "thread" in value) this.evicted(key as string, value);
       },
     });
   }
@@ -64,12 +68,17 @@ export class LiveCache<T extends CachedThread = CachedThread> {
     // The size is taken when a value is set anew.
     this.cache?.delete(threadId);
     this.cache?.set(threadId, cached);
-    if (this.cache?.has(threadId) !== true) this.forgetMessages(cached.thread);
+    if (this.cache?.has(threadId) !== true) this.evicted(threadId, cached);
   }
 
   /** Takes the thread out, to be changed or because it is no longer true; its messages stay. */
   takeThread(threadId: string): void {
     this.cache?.delete(threadId);
+  }
+
+  private evicted(threadId: string, { thread }: T): void {
+    this.forgetMessages(thread);
+    this.onEvict?.(threadId);
   }
 
   /** Drops the message objects of a thread that has gone. */

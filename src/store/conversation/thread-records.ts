@@ -117,7 +117,12 @@ export class ThreadRecorder {
     create: (state: ThreadState, recorder: ThreadRecorder) => ConversationThread,
   ): { thread: ConversationThread; recorder: ThreadRecorder } {
     const recorder = new ThreadRecorder();
-    return { thread: create(recorder.parse(records), recorder), recorder };
+    return { thread: create(recorder.parse(records, true), recorder), recorder };
+  }
+
+  /** The same for a thread that has no records from then on. */
+  static readOnce(records: ReadonlyMap<string, string>): ThreadState {
+    return new ThreadRecorder().parse(records, false);
   }
 
   private recordCheckpoint(
@@ -194,7 +199,7 @@ export class ThreadRecorder {
     return key;
   }
 
-  private parse(records: ReadonlyMap<string, string>): ThreadState {
+  private parse(records: ReadonlyMap<string, string>, isRecorded: boolean): ThreadState {
     const messages = new Map<number, MessageEntry>();
     const texts: Record<"c" | "w" | "f", [number, string, string][]> = { c: [], w: [], f: [] };
     const heads = new Map<string, string>();
@@ -202,7 +207,7 @@ export class ThreadRecorder {
       const letter = key.charAt(0);
       const number = parseInt(key.slice(1), 36);
       if (letter === "m") {
-        messages.set(number, readMessage(text, number));
+        messages.set(number, readMessage(text, isRecorded ? number : UNRECORDED));
         this.nextMessage = Math.max(this.nextMessage, number + 1);
       } else if (letter === "c" || letter === "w" || letter === "f") {
         texts[letter].push([number, key, text]);

@@ -20,6 +20,7 @@ export interface LedgerStateOptions {
   readonly clock: Clock;
   readonly retention: RunRetention;
   readonly lastSeq: ((threadId: string, runId: string) => number) | undefined;
+  readonly onFree: ((threadId: string) => void) | undefined;
 }
 
 /**
@@ -144,6 +145,7 @@ export class LedgerState {
     session.lease = undefined;
     this.rotation.stopped(session);
     // Its user may have been at the limit: another session's turn may have come.
+    this.#options.onFree?.(session.threadId);
     this.hints.queueChanged();
   }
 

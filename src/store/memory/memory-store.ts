@@ -44,7 +44,10 @@ export interface MemoryStoreOptions {
   readonly history?: "forks" | "all" | undefined;
   /** How many finished turns can be undone. @defaultValue 10 */
   readonly forkableRuns?: number | undefined;
-  /** About the bytes of message objects kept beside what is stored, so as not to read it again. @defaultValue 64 MB */
+  /**
+   * About the bytes of what makes the next turn of a conversation cheap: message objects, and the state of idle
+   * conversations as objects. Beyond them idle conversations are kept as text. @defaultValue 64 MB
+   */
   readonly liveBytes?: number | undefined;
 }
 
@@ -132,6 +135,9 @@ class WholeMemoryStore implements MemoryStore {
         this.sessions.open(run, run.config);
       },
       onRetain: (threadId, runId) => {
+      onFree: (threadId) => {
+        this.checkpointer.rest(threadId);
+      },
         this.events.finished(threadId, runId);
       },
       onForget: (threadId, runId) => {

@@ -69,6 +69,8 @@ export interface MemoryRunLedgerOptions {
   readonly lastSeq?: ((threadId: string, runId: string) => number) | undefined;
   /** A run has been accepted. Must not throw. */
   readonly onAccept?: ((run: RunRecord) => void) | undefined;
+  /** Nobody holds the session's lease any more. Must not throw. */
+  readonly onFree?: ((threadId: string) => void) | undefined;
   /** A run has ended and is retained. Must not throw. */
   readonly onRetain?: ((threadId: string, runId: string) => void) | undefined;
   /** A run is no longer known. Must not throw. */
@@ -99,7 +101,7 @@ export class MemoryRunLedger implements RunLedger {
   readonly #claims: RunClaims;
 
   constructor(options: MemoryRunLedgerOptions = {}) {
-    const { clock = systemClock, onForget, onRetain, lastSeq } = options;
+    const { clock = systemClock, onForget, onFree, onRetain, lastSeq } = options;
     this.#clock = clock;
     this.#maxStateBytes = options.maxStateBytes ?? 1_048_576;
     this.#onAccept = options.onAccept;
@@ -114,7 +116,7 @@ export class MemoryRunLedger implements RunLedger {
         onForget?.(run.session.threadId, run.record.runId);
       },
     });
-    this.#state = new LedgerState({ clock, retention: this.#retention, lastSeq });
+    this.#state = new LedgerState({ clock, retention: this.#retention, lastSeq, onFree });
     this.#claims = new RunClaims({ clock, retention: this.#retention, state: this.#state });
   }
 
