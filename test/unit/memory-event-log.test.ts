@@ -137,6 +137,38 @@ describe("the in-memory event log", () => {
     expect(log.read(lease.threadId, "f1", { after: 5, limit: 1 }).trimmed).toBe(false);
   });
 
+  it("holds nothing of a run without events whose end is known elsewhere, and tells of it all the same", () => {
+    const ends = new Map<string, number>();
+    const log = new MemoryEventLog({
+      maxEventBytes: 40_000,
+      fence: trusting,
+      endOf: (_threadId, runId) => ends.get(runId),
+    });
+    const text = "x".repeat(500);
+    const end = (run: string) => {
+      ends.set(run, 5);
+      log.finished(lease.threadId, run);
+    };
+    for (const run of ["f1", "f2", "open"]) log.append(lease, run, events(1, 5, text));
+    const stop = log.watch(lease.threadId, "f2", () => undefined);
+    for (const run of ["f1", "f2"]) end(run);
+    for (let n = 1; n <= 5; n++) log.append(lease, `new ${String(n)}`, events(1, 8, text));
+    // Of the open one all went before it ended, and of `f2` while somebody watched it.
+    expect(log.size).toBe(7);
+    end("open");
+    stop();
+    expect(log.size).toBe(5);
+    const gone = { events: [], last: 5, trimmed: true };
+    for (const run of ["f1", "f2", "open"]) {
+      expect(log.read(lease.threadId, run, { after: 4, limit: 9 })).toEqual(gone);
+      expect(log.read(lease.threadId, run, { after: 5, limit: 9 })).toEqual({ ...gone, trimmed: false });
+      const stopWatching = log.watch(lease.threadId, run, () => undefined);
+      expect(log.read(lease.threadId, run, { after: 0, limit: 9 })).toEqual(gone);
+      stopWatching();
+    }
+    expect(log.size).toBe(5);
+  });
+
   it("gives one noisy run a quarter at most, so that the others keep theirs", () => {
     const log = new MemoryEventLog({ maxEventBytes: 40_000, fence: trusting });
     log.append(lease, "quiet", events(1, 20));

@@ -19,6 +19,8 @@ export interface MemoryEventLogOptions {
    * that the log does not know (any more) may go on at any number.
    */
   readonly fence?: ((lease: Lease, runId: string) => void) | undefined;
+  /** The number of the last event of a run that has ended, for as long as the run is known: kept here only without it. */
+  readonly endOf?: ((threadId: string, runId: string) => number | undefined) | undefined;
 }
 
 /** The events of one run from number `first` to number `last`, and who waits for more. */
@@ -95,13 +97,15 @@ class RunEvents implements Linked<RunEvents> {
 /**
  * Events in memory: appended and read synchronously, bounded per run and in all. When the whole is full, the
  * events of finished runs go first, those of the one that finished longest ago before the others, then the oldest
- * events of the run that has been silent longest. With a fence, a log without events stays until `forget` or
- * `delete`, so that readers learn what they have missed; without one it goes, since nobody would ever take it away.
+ * events of the run that has been silent longest. With a fence, a log without events stays until somebody else knows
+ * how many there were, or until `forget` or `delete`, so that readers learn what they have missed; without one it goes,
+ * since nobody would ever take it away.
  */
 export class MemoryEventLog implements EventLog {
   readonly #maxEvents: number;
   readonly #maxBytes: number;
   readonly #fence: ((lease: Lease, runId: string) => void) | undefined;
+  readonly #endOf: ((threadId: string, runId: string) => number | undefined) | undefined;
   readonly #threads = new Map<string, Map<string, RunEvents>>();
   /** Logs with events of runs that are not known to have ended, in the order of their last event. */
   readonly #open = new LinkedList<RunEvents>();
@@ -114,6 +118,7 @@ export class MemoryEventLog implements EventLog {
     this.#maxEvents = options.maxEventsPerRun ?? 10_000;
     this.#maxBytes = options.maxEventBytes ?? 67_108_864;
     this.#fence = options.fence;
+    this.#endOf = options.endOf;
   }
 
   /** About what all events take. */
@@ -161,8 +166,11 @@ export class MemoryEventLog implements EventLog {
     options: { readonly after: number; readonly limit: number },
   ): EventPage {
     const log = this.#threads.get(threadId)?.get(runId);
-    if (log === undefined) return { events: [], last: 0, trimmed: false };
     const { after, limit } = options;
+    if (log === undefined || log.last === 0) {
+      const last = this.#endOf?.(threadId, runId) ?? 0;
+      return { events: [], last, trimmed: after < last };
+    }
     return { events: log.page(after, limit), last: log.last, trimmed: after + 1 < log.first };
   }
 
@@ -177,8 +185,7 @@ export class MemoryEventLog implements EventLog {
     return () => {
       if (!watchers.delete(own) || watchers.size > 0) return;
       log.watchers = undefined;
-      // It was there for the watchers alone.
-      if (log.last === 0) this.#remove(log);
+      this.#letGo(log);
     };
   }
 
@@ -195,9 +202,11 @@ export class MemoryEventLog implements EventLog {
   /** The run has ended: from now on its events may go before those of others. */
   finished(threadId: string, runId: string): void {
     const log = this.#threads.get(threadId)?.get(runId);
-    if (log === undefined || !this.#open.remove(log)) return;
-    log.compact();
-    this.#finished.push(log);
+    if (log === undefined) return;
+    if (this.#open.remove(log)) {
+      log.compact();
+      this.#finished.push(log);
+    } else this.#letGo(log);
   }
 
   /** Forgets the events of one run. */
@@ -246,7 +255,15 @@ export class MemoryEventLog implements EventLog {
 
   #emptied(log: RunEvents): void {
     log.list?.remove(log);
-    if (this.#fence === undefined && log.watchers === undefined) this.#remove(log);
+    this.#letGo(log);
+  }
+
+  /** Forgets a log of which nothing is needed: no event, no watcher, and nobody asks here for its last number. */
+  #letGo(log: RunEvents): void {
+    const { threadId, runId, last } = log;
+    if (log.size > 0 || log.watchers !== undefined) return;
+    if (last === 0 || this.#fence === undefined || this.#endOf?.(threadId, runId) !== undefined)
+      this.#remove(log);
   }
 }
 

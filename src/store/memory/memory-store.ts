@@ -124,6 +124,7 @@ class WholeMemoryStore implements MemoryStore {
       fence: (lease, runId) => {
         this.runs.fence(lease, runId);
       },
+      endOf: (threadId, runId) => this.runs.endOf(threadId, runId),
     });
     this.runs = new MemoryRunLedger({
       clock,

@@ -336,6 +336,11 @@ export class MemoryRunLedger implements RunLedger {
     if (runId !== undefined && session.running?.record.runId !== runId) throw leaseLost(lease);
   }
 
+  /** The number of the last event of a run that has ended. */
+  endOf(threadId: string, runId: string): number | undefined {
+    return this.#state.sessions.get(threadId)?.runs?.get(runId)?.record.lastSeq;
+  }
+
   /** How many sessions the ledger knows. */
   get size(): number {
     return this.#state.sessions.size;
