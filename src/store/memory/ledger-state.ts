@@ -117,7 +117,8 @@ export class LedgerState {
       this.rotation.started(session);
     }
     const epoch = ++session.epoch;
-    const owner = `${processId}:${String(++this.#acquired)}`;
+    // Finished runs keep it: joined it is one string, where a template would keep its parts.
+    const owner = [processId, ++this.#acquired].join(":");
     session.lease = { owner, epoch, expiresAt: 0 };
     this.settle(session);
     this.prolong(session, leaseMs);
@@ -144,8 +145,8 @@ export class LedgerState {
     session.running = undefined;
     session.lease = undefined;
     this.rotation.stopped(session);
-    // Its user may have been at the limit: another session's turn may have come.
     this.#options.onFree?.(session.threadId);
+    // Its user may have been at the limit: another session's turn may have come.
     this.hints.queueChanged();
   }
 

@@ -135,10 +135,10 @@ class WholeMemoryStore implements MemoryStore {
       onAccept: (run) => {
         this.sessions.open(run, run.config);
       },
-      onRetain: (threadId, runId) => {
       onFree: (threadId) => {
         this.checkpointer.rest(threadId);
       },
+      onRetain: (threadId, runId) => {
         this.events.finished(threadId, runId);
       },
       onForget: (threadId, runId) => {

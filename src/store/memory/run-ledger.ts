@@ -131,7 +131,7 @@ export class MemoryRunLedger implements RunLedger {
       if (input.kind === "answers") answered = checkAnswers(known, submission, input.answers);
       else checkRoom(known, submission, this.#state.queued);
       const sticky = mergeSticky(known?.config, answered === undefined ? submission.configPatch : {});
-      const record = acceptedRun(submission, answered, sticky, this.#clock.now());
+      const record = acceptedRun(known, submission, answered, sticky, this.#clock.now());
       const bytes = estimateBytes(record.input) + estimateBytes(record.config);
 
       // Nothing is refused from here on.

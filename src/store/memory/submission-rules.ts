@@ -61,14 +61,21 @@ export function checkRoom(
   if (queued - (takesOver ? waiting : 0) >= totalQueueLimit) throw refused("total", submission, queued);
 }
 
-/** The run as it is accepted. `answered` is the one that it goes on with, `sticky` what then sticks to the session. */
+/**
+ * The run as it is accepted. `answered` is the one that it goes on with, `sticky` what then sticks to the session. What
+ * the session has already, its ids and mostly the config, is not kept once more with each of its runs.
+ */
 export function acceptedRun(
+  session: LedgerSessionEntry | undefined,
   submission: Submission,
   answered: RunRecord | undefined,
   sticky: JsonObject | undefined,
   now: number,
 ): RunRecord {
-  const { threadId, sessionId, userId, runId, input, fingerprint, affinity } = submission;
+  const { threadId, sessionId, userId } = session ?? submission;
+  const { runId, input, fingerprint, affinity } = submission;
+  const config = answered?.config ?? mergeJson(submission.defaults, sticky);
+  const before = session?.newestRetained?.record.config;
   return {
     threadId,
     sessionId,
@@ -77,12 +84,20 @@ export function acceptedRun(
     turnId: answered?.turnId ?? runId,
     input: copyJson(input),
     fingerprint,
-    config: answered?.config ?? mergeJson(submission.defaults, sticky),
+    config: before !== undefined && isSame(before, config) ? before : config,
     ...(affinity === undefined ? {} : { affinity }),
     status: "queued",
     attempt: 0,
     createdAt: now,
   };
+}
+
+/** Whether both have the same values, objects among them being the same ones. */
+function isSame(a: JsonObject, b: JsonObject): boolean {
+  const keys = Object.keys(a);
+  return (
+    keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && a[key] === b[key])
+  );
 }
 
 export function leaseLost(lease: Lease): AgentError {
