@@ -17,6 +17,7 @@ import type {
   Submitted,
   SweepOptions,
 } from "../store.js";
+import type { MemoryRunLedgerOptions } from "./ledger-options.js";
 import type { LedgerSessionEntry } from "./ledger-session.js";
 import { LedgerState } from "./ledger-state.js";
 import { RunClaims } from "./run-claims.js";
@@ -55,29 +56,6 @@ import { acceptedRun, checkAnswers, checkKnown, checkRoom, leaseLost } from "./s
 const FORGET_PER_STEP = 8;
 /** Runs forgotten by `sweep` before others get the event loop. */
 const FORGET_PER_TURN = 1024;
-
-export interface MemoryRunLedgerOptions {
-  /** @defaultValue the system's clock */
-  readonly clock?: Clock | undefined;
-  /** How long a finished run stays known. @defaultValue 600,000 */
-  readonly runRetentionMs?: number | undefined;
-  /** The most finished runs kept per session; runs that ended in one step stay until the next. @defaultValue 20 */
-  readonly maxRetainedRuns?: number | undefined;
-  /** The longest JSON text of a state slot, in bytes of UTF-8. @defaultValue 1,048,576 */
-  readonly maxStateBytes?: number | undefined;
-  /** The last event of a run, asked for when the ledger itself ends a run that had begun. */
-  readonly lastSeq?: ((threadId: string, runId: string) => number) | undefined;
-  /** A run has been accepted. Must not throw. */
-  readonly onAccept?: ((run: RunRecord) => void) | undefined;
-  /** Nobody holds the session's lease any more. Must not throw. */
-  readonly onFree?: ((threadId: string) => void) | undefined;
-  /** A run has ended and is retained. Must not throw. */
-  readonly onRetain?: ((threadId: string, runId: string) => void) | undefined;
-  /** A run is no longer known. Must not throw. */
-  readonly onForget?: ((threadId: string, runId: string) => void) | undefined;
-  /** After each step, before its hints. Must not throw. */
-  readonly onStep?: (() => void) | undefined;
-}
 
 /**
  * The ledger of one process: all steps are synchronous, so they never overlap. Costs do not grow with the number
