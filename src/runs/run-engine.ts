@@ -141,7 +141,11 @@ export class RunEngine<TConfig extends object, TContext> {
       this.#attachments.set(key, { threadId: submission.threadId, runId: submission.runId, context, direct });
     let created = false;
     try {
-      const { run, created: isNew } = await this.watch.submitting(submission, () => runs.submit(submission));
+      const { run, created: isNew } = await this.watch.submitting(submission, () =>
+        this.#dispatcher.submitting((claim) =>
+          runs.submit(claim === undefined ? submission : { ...submission, claim }),
+        ),
+      );
       created = isNew;
       if (created && (attached || signal !== undefined)) this.#attachUntilEnd(run, key, signal);
       // Closed meanwhile: nobody else can do it, and in the queue it would hold up its session.

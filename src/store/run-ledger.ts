@@ -80,12 +80,20 @@ export interface Submission extends SessionIdentity {
   readonly queueLimit: number;
   readonly totalQueueLimit: number;
   readonly affinity?: string;
+  /** Asks a shared ledger for the run itself, if it can begin at once: see {@link Submitted.claim}. */
+  readonly claim?: ClaimRequest | undefined;
 }
 
 export interface Submitted {
   readonly run: RunRecord;
   /** False when the run id was known with the same fingerprint: the caller follows that run. */
   readonly created: boolean;
+  /**
+   * The run, handed out in the same step to who asked for it with {@link Submission.claim}, as by {@link RunLedger.claim}.
+   * A ledger may do so only where the run is next in its session and neither its user's limit nor anybody's turn stands
+   * in its way: while others wait that nobody has claimed, it waits with them.
+   */
+  readonly claim?: Claim | undefined;
 }
 
 export interface ClaimRequest {

@@ -94,7 +94,7 @@ function facts(client: () => string | PostgresClient): void {
     // The same call of the function, as when its answer was lost.
     const call = (nonce: string) =>
       parts.sql(
-        `SELECT @.submit_run('t', 's', NULL, 'r', $1, 'message', '{}', 'f', '{}', NULL, 'enqueue', 9, 9, NULL, '', NULL, 9, 9) AS r`,
+        `SELECT @.submit_run('t', 's', NULL, 'r', $1, 'message', '{}', 'f', '{}', NULL, 'enqueue', 9, 9, NULL, '', NULL, 9, 9, NULL, NULL, NULL) AS r`,
         [nonce],
       );
     const told = async (nonce: string) =>

@@ -42,6 +42,20 @@ describe("A step whose answer is lost", () => {
     expect(hints).toContainEqual({ type: "queue" });
   });
 
+  it("submits a run that goes with it to this process, once", async () => {
+    await parts.clear();
+    losing = "submit_run";
+    const { created, run, claim } = await parts.runs.submit(
+      submission({ sessionId: "held", claim: claimRequest({ leaseMs: 60_000 }) }),
+    );
+    expect(losing).toBeUndefined();
+    expect(created).toBe(true);
+    expect(claim?.run).toEqual(run);
+    expect(run).toMatchObject({ status: "running", attempt: 1 });
+    expect(await parts.runs.renew([claim!.lease], 60_000)).toEqual([{ lease: claim!.lease, held: true }]);
+    await parts.clear();
+  });
+
   it("claims a run, which the next claim of this process gets as if it had come at once", async () => {
     await parts.clear();
     await parts.runs.submit(submission({ sessionId: "claimed", runId: "r" }));

@@ -144,6 +144,21 @@ describeWithRedis("what Redis adds to the ledger", () => {
       expect(again.created).toBe(false);
     });
 
+    it("of a submission that claims its run does not leave that to nobody", async () => {
+      const { ledger, loseNext } = losing();
+      await ledger.submit(submission({ sessionId: "t", affinity: "p9" }));
+      loseNext();
+      const { created, run, claim } = await ledger.submit(
+        submission({ sessionId: "s", claim: claimRequest() }),
+      );
+      expect({ created, status: run.status, attempt: run.attempt }).toEqual({
+        created: true,
+        status: "running",
+        attempt: 1,
+      });
+      expect(await ledger.renew([claim!.lease], 60_000)).toEqual([{ lease: claim!.lease, held: true }]);
+    });
+
     it("of a claim is made up for by the next one, which gets the run as if it had come at once", async () => {
       const { ledger, loseNext } = losing();
       await ledger.submit(submission({ sessionId: "s", runId: "a" }));

@@ -1,9 +1,26 @@
+import { randomUUID } from "node:crypto";
+import { isAgentError } from "../../errors.js";
 import type { Clock } from "../../internal/clock.js";
+import type { ClaimRequest, Submission } from "../store.js";
 
 /** How long after its answer was given up a claim may still be done: it may wait in a connection, or for a lock. */
 const LATE_MS = 1_000;
 /** The oldest are kept: what is lost later, in a long outage, has mostly never been sent. */
 const MOST = 64;
+
+/** The owner of a fresh lease. */
+export function ownerOf({ processId }: ClaimRequest): string {
+  return `${processId}:${randomUUID()}`;
+}
+
+/** The claim that goes along with a submission, under a fresh owner; none for a run that is another process's alone. */
+export function claimOf({
+  claim,
+  affinity,
+}: Submission): (ClaimRequest & { readonly owner: string }) | undefined {
+  if (claim === undefined || (affinity !== undefined && affinity !== claim.processId)) return undefined;
+  return { ...claim, owner: ownerOf(claim) };
+}
 
 /**
  * The claims of one process whose answers never came. The engine may have done them: then a run belongs to a lease that
@@ -28,12 +45,21 @@ export class LostClaims {
     try {
       result = await send(lost);
     } catch (error) {
-      if (this.#lostAt.size < MOST) this.#lostAt.set(owner, this.#clock.monotonic());
+      this.#lost(owner);
       throw error;
     }
     for (const asked of lost) {
       if (sentAt - (this.#lostAt.get(asked) ?? 0) >= LATE_MS) this.#lostAt.delete(asked);
     }
     return result;
+  }
+
+  /** A submit has failed in which the owner was to get the run: it may have, unless the submit was refused. */
+  failed(owner: string, error: unknown): void {
+    if (!isAgentError(error) || error.code === "STORE_UNAVAILABLE") this.#lost(owner);
+  }
+
+  #lost(owner: string): void {
+    if (this.#lostAt.size < MOST) this.#lostAt.set(owner, this.#clock.monotonic());
   }
 }

@@ -13,10 +13,19 @@ export interface StepResult {
   readonly claimable: boolean;
 }
 
+/** Of a run that was handed out. */
+export interface GrantResult {
+  readonly epoch: number;
+  readonly undo: readonly string[];
+  readonly run: RunRecord;
+}
+
 export type SubmitResult =
   | {
       readonly created: boolean;
-      readonly run: RunRecord;
+      /** Not told twice. */
+      readonly run?: RunRecord;
+      readonly claim?: GrantResult;
       readonly changed?: string[];
       readonly claimable?: boolean;
     }
@@ -29,13 +38,7 @@ export interface EndedRun {
 }
 
 export type ClaimResult =
-  | {
-      readonly epoch: number;
-      readonly undo: readonly string[];
-      readonly run: RunRecord;
-      readonly last?: true;
-    }
-  | ({ readonly again: true } & Partial<EndedRun>);
+  (GrantResult & { readonly last?: true }) | ({ readonly again: true } & Partial<EndedRun>);
 
 /** A row of `renew_leases`; none for a lease that is lost. Undefined for one that was locked. */
 export function renewalOf(lease: Lease, row: SqlRow | undefined): Renewal | undefined {

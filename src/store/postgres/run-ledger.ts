@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { AgentError, isAgentError } from "../../errors.js";
 import type { JsonObject, JsonValue } from "../../json.js";
 import type { SessionIdentity } from "../../session.js";
-import { LostClaims } from "../engine/lost-claims.js";
+import { claimOf, LostClaims, ownerOf } from "../engine/lost-claims.js";
 import { mergeSticky, StickyConfigs } from "../engine/sticky-configs.js";
 import { encodeState } from "../engine/state-slot.js";
 import type {
@@ -89,6 +89,7 @@ export class PostgresRunLedger implements RunLedger {
     const defaults = JSON.stringify(submission.defaults);
     const text = JSON.stringify(input);
     const nonce = randomUUID();
+    const claim = claimOf(submission);
     const { runRetentionMs, maxRetainedRuns } = this.#options;
     let assumed = this.#sticky.assume(threadId);
     // Each turn of the loop that changes nothing is one in which somebody else has changed what sticks.
@@ -104,7 +105,9 @@ export class PostgresRunLedger implements RunLedger {
         ...[submission.queueLimit, submission.totalQueueLimit, answered ?? null],
         ...[assumed.version, answered === undefined ? (merged.sticky ?? null) : null],
         ...[runRetentionMs, maxRetainedRuns],
+        ...[claim?.owner ?? null, claim?.leaseMs ?? null, claim?.maxConcurrentRunsPerUser ?? null],
       ]).catch((error: unknown) => {
+        if (claim !== undefined) this.#lostClaims.failed(claim.owner, error);
         throw ofSession(error, sessionId);
       });
       if (result === undefined) throw new TypeError("The step has given no answer");
@@ -115,7 +118,8 @@ export class PostgresRunLedger implements RunLedger {
         continue;
       }
       // One that was sent again and finds its run there does not know what the first time changed.
-      const { run, created, changed = [], claimable = created } = result;
+      const { claim: granted, run = granted?.run, created, changed = [], claimable = created } = result;
+      if (run === undefined) throw new TypeError("The step has given no run");
       if (created && merged.sticky !== undefined && answered === undefined) {
         this.#sticky.learn(threadId, { version: nonce, text: merged.sticky });
       }
@@ -125,12 +129,14 @@ export class PostgresRunLedger implements RunLedger {
         threadId,
         changed.filter((id) => id !== runId),
       );
-      return { run, created };
+      if (granted === undefined || claim === undefined) return { run, created };
+      const lease = { threadId, epoch: granted.epoch, owner: claim.owner };
+      return { run, created, claim: { lease, run, undo: granted.undo, last: true } };
     }
   }
 
   claim(request: ClaimRequest): Promise<Claim | undefined> {
-    const owner = `${request.processId}:${randomUUID()}`;
+    const owner = ownerOf(request);
     return this.#lostClaims.claim(owner, (lost) => this.#claim(request, owner, lost));
   }
 

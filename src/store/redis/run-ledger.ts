@@ -3,7 +3,7 @@ import type { TimerHandle } from "../../internal/clock.js";
 import type { JsonObject, JsonValue } from "../../json.js";
 import type { SessionIdentity } from "../../session.js";
 import { refused, type Refusal } from "../engine/refusals.js";
-import { LostClaims } from "../engine/lost-claims.js";
+import { claimOf, LostClaims, ownerOf } from "../engine/lost-claims.js";
 import { mergeSticky, StickyConfigs } from "../engine/sticky-configs.js";
 import { encodeState } from "../engine/state-slot.js";
 import type {
@@ -108,13 +108,15 @@ export class RedisRunLedger implements RunLedger {
     before.push(submission.fingerprint, submission.onBusy);
     before.push(limit(submission.queueLimit), limit(submission.totalQueueLimit));
     before.push(submission.affinity ?? "", nonce);
-    const after = [this.#most, this.#age, ...answered];
     let assumed = this.#sticky.assume(threadId);
+    const claim = claimOf(submission);
+    const after = [this.#most, this.#age, claim?.owner ?? "", claim?.processId ?? ""];
+    after.push(limit(claim?.leaseMs ?? 0), limit(claim?.maxConcurrentRunsPerUser ?? Infinity), ...answered);
     // Each turn of the loop that changes nothing is one in which somebody else has changed what sticks.
     for (;;) {
       const { sticky, config } = mergeSticky(defaults, assumed, JSON.parse(patch) as JsonObject);
       const args = [...before, assumed.version, sticky ?? "", config, ...after];
-      const reply = listOf(await this.engine.run(submit, args, { repeat: true }));
+      const reply = listOf(await this.#submit(args, claim));
       const outcome = textOf(reply[0]);
       if (outcome === "config") {
         const [, version, text] = reply;
@@ -125,13 +127,25 @@ export class RedisRunLedger implements RunLedger {
         const created = numberOf(reply[1]) === 1;
         if (created && sticky !== undefined) this.#sticky.learn(threadId, { version: nonce, text: sticky });
         this.#tell(reply[3], reply[4]);
-        return { run: runOf(threadId, runId, reply[2]), created };
+        const run = runOf(threadId, runId, reply[2]);
+        if (claim === undefined || reply[5] === undefined) return { run, created };
+        const lease = { threadId, epoch: numberOf(reply[5]), owner: claim.owner };
+        return { run, created, claim: { lease, run, undo: textsOf(reply[6]), last: true } };
       } else throw refused(outcome as Refusal, submission, numberOf(reply[1]));
     }
   }
 
+  async #submit(args: readonly (string | number)[], claim: ReturnType<typeof claimOf>): Promise<unknown> {
+    try {
+      return await this.engine.run(submit, args, { repeat: true });
+    } catch (error) {
+      if (claim !== undefined) this.#lostClaims.failed(claim.owner, error);
+      throw error;
+    }
+  }
+
   claim(request: ClaimRequest): Promise<Claim | undefined> {
-    const owner = `${request.processId}:${randomUUID()}`;
+    const owner = ownerOf(request);
     return this.#lostClaims.claim(owner, (lost) => this.#claim(request, owner, lost));
   }
 

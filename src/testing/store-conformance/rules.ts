@@ -12,6 +12,7 @@ import { raceRules } from "./ledger-races.js";
 import { retentionRules } from "./ledger-retention.js";
 import { slotRules } from "./ledger-slot.js";
 import { submitRules } from "./ledger-submit.js";
+import { submitClaimRules } from "./ledger-submit-claim.js";
 import { processRules } from "./processes.js";
 import { sessionRules } from "./sessions.js";
 
@@ -20,6 +21,7 @@ export const rules: readonly Rule[] = [
   ...submitRules,
   ...parkingRules,
   ...claimRules,
+  ...submitClaimRules,
   ...leaseRules,
   ...endRules,
   ...deletionRules,

@@ -2,18 +2,23 @@ import { PREDICTABLE } from "./plans.js";
 
 /** Handing runs out. */
 export const claim = /* sql */ `
--- Hands the session's running or next run out under a fresh lease. Nobody waits for the disk to have it: what is written
--- under the lease is on the disk after it, so that a crash of the server that takes back a claim takes back nothing that
--- was acknowledged. The run then waits as before, and its owner is refused.
--- p_counts: whether this is an attempt.
-CREATE FUNCTION grant_run(s sessions, p_run text, p_owner text, p_lease_ms double precision, p_counts boolean) RETURNS text
-LANGUAGE plpgsql AS $$
+-- A run and the lease that it was handed out under, as its owner is told.
+CREATE FUNCTION granted(s sessions, r runs) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN concat('{"epoch":', s.lease_epoch, ',"undo":', to_json(s.undo[1:r.undo_count]),
+    ',"run":', run_record(r, s.session_id, s.user_id), '}');
+END $$;
+
+-- Hands the session's running or next run out under a fresh lease.
+-- p_counts: whether this is an attempt. p_waited: whether the run was among those that wait.
+CREATE FUNCTION begin_run(
+  s sessions, p_run text, p_owner text, p_lease_ms double precision, p_counts boolean, p_waited boolean
+) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   r runs;
   v_takeover constant boolean := s.running IS NOT NULL;
   v_now constant double precision := now_ms();
 BEGIN
-  PERFORM set_config('synchronous_commit', 'off', true);
   UPDATE runs SET status = 'running', attempt = attempt + p_counts::integer, started_at = coalesce(started_at, v_now),
       undo_count = CASE WHEN v_takeover THEN undo_count ELSE cardinality(s.undo) END
     WHERE thread_id = s.thread_id AND run_id = p_run RETURNING * INTO r;
@@ -23,15 +28,24 @@ BEGIN
   s.owner := p_owner;
   s.expires_at := v_now + p_lease_ms;
   s.last_used_at := v_now;
-  IF NOT v_takeover THEN s.queued := s.queued - 1; END IF;
+  IF p_waited THEN s.queued := s.queued - 1; END IF;
   PERFORM settle(s);
-  IF NOT v_takeover THEN
+  IF p_waited THEN
     -- Behind all others who wait.
     UPDATE lanes SET turn = nextval('ticks') WHERE user_key = s.user_key;
     PERFORM count_change(-1, 0);
   END IF;
-  RETURN concat('{"epoch":', s.epoch, ',"undo":', to_json(s.undo[1:r.undo_count]),
-    ',"run":', run_record(r, s.session_id, s.user_id), '}');
+  RETURN granted(s, r);
+END $$;
+
+-- As begin_run, for a claim. Nobody waits for the disk to have it: what is written under the lease is on the disk after
+-- it, so that a crash of the server that takes back a claim takes back nothing that was acknowledged. The run then waits
+-- as before, and its owner is refused.
+CREATE FUNCTION grant_run(s sessions, p_run text, p_owner text, p_lease_ms double precision, p_counts boolean) RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
+  RETURN begin_run(s, p_run, p_owner, p_lease_ms, p_counts, s.running IS NULL);
 END $$;
 
 -- Ends a run that nobody is to try again: as failed, or as cancelled if that is what it had been told. p_orphaned: because

@@ -54,13 +54,24 @@ BEGIN
   END IF;
 END $$;
 
+-- Whether a run could begin in the session now without going before anybody who waits.
+CREATE FUNCTION is_free(s sessions, p_user_limit double precision) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF s.queued > 0 OR s.running IS NOT NULL OR s.parked IS NOT NULL OR EXISTS (SELECT FROM lanes) THEN RETURN false; END IF;
+  IF p_user_limit IS NOT NULL THEN PERFORM lock_user(s.user_key); END IF;
+  RETURN NOT at_limit(s.user_key, p_user_limit);
+END $$;
+
 -- Accepts a run or raises. p_answers: the interrupts that are answered, each as JSON; NULL for a run that is not answers,
 -- whose p_config was merged from a sticky config of version p_sticky_version. If that is another by now, nothing is
 -- done, and the answer is what sticks: {"sticky", "version"}. p_sticky: what sticks from now on, NULL to leave it.
+-- p_owner: of a lease under which the run is handed out in the same step, if it can begin at once and nobody waits; the
+-- answer then has what claim_run gives as "claim".
 CREATE FUNCTION submit_run(
   p_thread text, p_session text, p_user text, p_run text, p_nonce text, p_kind text, p_input text, p_fingerprint text,
   p_config text, p_affinity text, p_on_busy text, p_queue_limit double precision, p_total_limit double precision,
-  p_answers text[], p_sticky_version text, p_sticky text, p_retention_ms double precision, p_max_retained double precision
+  p_answers text[], p_sticky_version text, p_sticky text, p_retention_ms double precision, p_max_retained double precision,
+  p_owner text, p_lease_ms double precision, p_user_limit double precision
 ) RETURNS text LANGUAGE plpgsql ${PREDICTABLE} AS $$
 DECLARE
   s sessions;
@@ -71,6 +82,7 @@ DECLARE
   v_listed integer := 0;
   v_changed text[] := '{}';
   v_claimable boolean;
+  v_granted text;
 BEGIN
   LOOP
     SELECT * INTO s FROM sessions WHERE thread_id = p_thread FOR UPDATE;
@@ -90,7 +102,8 @@ BEGIN
       PERFORM refuse('AS005', format(
         'Run \`%s\` of session \`%s\` has another input. Use a fresh run id.', p_run, p_session));
     END IF;
-    RETURN concat('{"created":', to_json(r.nonce = p_nonce), ',"run":', run_record(r, s.session_id, s.user_id), '}');
+    RETURN concat('{"created":', to_json(r.nonce = p_nonce), ',"run":', run_record(r, s.session_id, s.user_id),
+      ',"claim":' || CASE WHEN s.running = p_run AND s.owner = p_owner THEN granted(s, r) END, '}');
   END IF;
   IF p_answers IS NOT NULL THEN PERFORM check_answers(s, p_answers);
   ELSE
@@ -136,10 +149,16 @@ BEGIN
   INSERT INTO runs (thread_id, run_id, turn_id, accepted_order, place, kind, input, fingerprint, config, affinity, nonce, created_at)
     VALUES (p_thread, p_run, r.turn_id, v_order, r.place, p_kind, p_input, p_fingerprint, r.config, p_affinity, p_nonce, s.last_used_at)
     RETURNING * INTO r;
-  s.queued := s.queued + 1;
-  v_claimable := settle(s);
-  PERFORM count_change(v_queued + 1, v_listed);
-  RETURN concat('{"created":true,"run":', run_record(r, s.session_id, s.user_id),
-    ',"changed":', to_json(v_changed || p_run), ',"claimable":', to_json(v_claimable), '}');
+  IF p_owner IS NOT NULL AND is_free(s, p_user_limit) THEN
+    v_granted := begin_run(s, p_run, p_owner, p_lease_ms, true, false);
+    v_claimable := false;
+  ELSE
+    s.queued := s.queued + 1;
+    v_queued := v_queued + 1;
+    v_claimable := settle(s);
+  END IF;
+  PERFORM count_change(v_queued, v_listed);
+  RETURN concat('{"created":true', ',"run":' || CASE WHEN v_granted IS NULL THEN run_record(r, s.session_id, s.user_id) END,
+    ',"claim":' || v_granted, ',"changed":', to_json(v_changed || p_run), ',"claimable":', to_json(v_claimable), '}');
 END $$;
 `;

@@ -17,26 +17,8 @@ const LOOKS = 64;
 export const claim = step(`
 local process, owner, lease_ms, max_attempts, limit, max = unpack(ARGV)
 
--- Unless it is known that nobody has begun the run, this is an attempt.
 local function grant(s, run, unbegun)
-  local key = run_key(s.thread, run)
-  if s.running ~= run then
-    dequeue(s, run)
-    redis.call('HSET', key, 'undoCount', redis.call('LLEN', P .. ':undo:' .. s.thread))
-    set(s, 'running', run)
-    started(s)
-  end
-  local epoch = redis.call('HINCRBY', P .. ':counters', 'epoch', 1)
-  redis.call('HSET', s.key, 'epoch', epoch, 'leaseEpoch', epoch, 'owner', owner, 'lastUsedAt', now())
-  settle(s)
-  redis.call('ZADD', P .. ':leases', now() + lease_ms, s.thread)
-  redis.call('HSET', key, 'status', 'running')
-  if not unbegun then redis.call('HINCRBY', key, 'attempt', 1) end
-  redis.call('HSETNX', key, 'startedAt', now())
-  note(s, run)
-  -- Up to -1 would be all of them.
-  local undo, count = {}, tonumber(redis.call('HGET', key, 'undoCount'))
-  if count > 0 then undo = redis.call('LRANGE', P .. ':undo:' .. s.thread, 0, count - 1) end
+  local epoch, undo = begin(s, run, owner, lease_ms, unbegun)
   return { 'run', s.thread, run, epoch, undo, record(s.thread, run), changed, claimable }
 end
 

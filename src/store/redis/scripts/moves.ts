@@ -198,6 +198,35 @@ local function settle(s)
   else redis.call('ZADD', P .. ':idle', 'NX', now(), s.thread) end
 end
 
+-- The turns that the run was given to undo.
+local function undo_of(s, run)
+  -- Up to -1 would be all of them.
+  local count = tonumber(redis.call('HGET', run_key(s.thread, run), 'undoCount'))
+  if count == 0 then return {} end
+  return redis.call('LRANGE', P .. ':undo:' .. s.thread, 0, count - 1)
+end
+
+-- Hands out the running or the next run under a fresh lease; its epoch, and the turns to undo. Unless it is known that
+-- nobody has begun the run, this is an attempt.
+local function begin(s, run, owner, lease_ms, unbegun)
+  local key = run_key(s.thread, run)
+  if s.running ~= run then
+    dequeue(s, run)
+    redis.call('HSET', key, 'undoCount', redis.call('LLEN', P .. ':undo:' .. s.thread))
+    set(s, 'running', run)
+    started(s)
+  end
+  local epoch = redis.call('HINCRBY', P .. ':counters', 'epoch', 1)
+  redis.call('HSET', s.key, 'epoch', epoch, 'leaseEpoch', epoch, 'owner', owner, 'lastUsedAt', now())
+  settle(s)
+  redis.call('ZADD', P .. ':leases', now() + lease_ms, s.thread)
+  redis.call('HSET', key, 'status', 'running')
+  if not unbegun then redis.call('HINCRBY', key, 'attempt', 1) end
+  redis.call('HSETNX', key, 'startedAt', now())
+  note(s, run)
+  return epoch, undo_of(s, run)
+end
+
 -- How often a run was begun, but for what was handed over.
 local function attempts_of(s, run)
   local counts = redis.call('HMGET', run_key(s.thread, run), 'attempt', 'releases')

@@ -44,6 +44,8 @@ local function let_go(user)
   redis.call('ZREM', P .. ':aside', user)
 end
 
+local function runs_of_user(user) return tonumber(redis.call('HGET', user_key(user), 'running') or 0) end
+
 local function new_turn() return redis.call('HINCRBY', P .. ':counters', 'turn', 1) end
 
 local function set_aside(user, running)
@@ -136,7 +138,7 @@ local function next_session(process, limit)
     if not first[1] or (mine[1] and tonumber(mine[2]) < tonumber(first[2])) then first = mine end
     local user = first[1]
     if not user then return nil end
-    local running = tonumber(redis.call('HGET', user_key(user), 'running') or 0)
+    local running = runs_of_user(user)
     if running < tonumber(limit) then
       local thread, order, found
       for _, lane in ipairs({ 'common', own }) do

@@ -4,10 +4,12 @@ import { FORGET_PER_STEP, step } from "./ledger.js";
 /**
  * ARGV: thread, session, user or '', run, input, kind of the input, fingerprint, policy, queue limit, total queue
  * limit, affinity or '', nonce; version of the sticky config that was assumed or '', the new sticky config or '' to
- * leave it, the run's config; retention: most, age; then the interrupts that are answered.
+ * leave it, the run's config; retention: most, age; owner of a lease under which the run is handed out in the same step
+ * if it can begin at once and nobody waits, or '', its process, the lease in ms, limit of runs per user or 'inf'; then the
+ * interrupts that are answered.
  *
  * Replies with one of
- *   'run', 1 if created, record, changed, claimable
+ *   'run', 1 if created, record, changed, claimable; epoch, turns to undo if it was handed out
  *   'config', version, sticky config: it is another than was assumed; nothing was done
  *   'total', queued in all
  *   'deleted', 'conflict', 'not-parked', 'stale', 'pending', 'busy', 'full'
@@ -15,6 +17,7 @@ import { FORGET_PER_STEP, step } from "./ledger.js";
 export const submit = step(`
 local thread, session, user, run, input, kind, fingerprint, policy = unpack(ARGV, 1, 8)
 local queue_limit, total_limit, affinity, nonce, assumed, sticky, config, max, age = unpack(ARGV, 9, 17)
+local owner, process, lease_ms, user_limit = unpack(ARGV, 18, 21)
 expire(${String(FORGET_PER_STEP)}, age)
 local s = load(thread)
 if s and s.deleted then return { 'deleted' } end
@@ -22,7 +25,11 @@ local key = run_key(thread, run)
 local same = redis.call('HMGET', key, 'fingerprint', 'nonce')
 if same[1] then
   if same[1] ~= fingerprint then return { 'conflict' } end
-  return { 'run', same[2] == nonce and 1 or 0, record(thread, run), {}, 0 }
+  local reply = { 'run', same[2] == nonce and 1 or 0, record(thread, run), {}, 0 }
+  if owner ~= '' and s and s.running == run and s.owner == owner then
+    reply[6], reply[7] = s.leaseEpoch, undo_of(s, run)
+  end
+  return reply
 end
 
 local answers = kind == 'answers'
@@ -31,8 +38,8 @@ local turn = run
 if answers then
   if not (s and s.parked) then return { 'not-parked' } end
   local parked = run_key(thread, s.parked)
-  if #ARGV < 18 then return { 'stale' } end
-  for i = 18, #ARGV do
+  if #ARGV < 22 then return { 'stale' } end
+  for i = 22, #ARGV do
     if redis.call('HEXISTS', parked, 'interrupt:' .. ARGV[i]) == 0 then return { 'stale' } end
   end
   turn, config = unpack(redis.call('HMGET', parked, 'turnId', 'config'))
@@ -67,7 +74,12 @@ redis.call('HSET', key, 'sessionId', session, 'turnId', turn, 'input', input, 'k
   'config', config, 'status', 'queued', 'attempt', 0, 'createdAt', now(), 'order', order, 'nonce', nonce)
 if user ~= '' then redis.call('HSET', key, 'userId', user) end
 if affinity ~= '' then redis.call('HSET', key, 'affinity', affinity) end
+local is_free = owner ~= '' and not (s.running or s.parked or head_of(s)) and is_idle(process)
 enqueue(s, run, order, answers)
+if is_free and runs_of_user(s.user) < tonumber(user_limit) then
+  local epoch, undo = begin(s, run, owner, lease_ms)
+  return { 'run', 1, record(thread, run), changed, claimable, epoch, undo }
+end
 settle(s)
 return { 'run', 1, record(thread, run), changed, claimable }
 `);
