@@ -68,6 +68,7 @@ export class RunEngine<TConfig extends object, TContext> {
       runs: store.runs,
       clock,
       isActive: (threadId, runId) => this.runner.isActive(threadId, runId),
+      isUntold: (threadId, runId) => this.runner.isUntold(threadId, runId),
       onQueue: () => {
         this.#dispatcher.pump();
       },

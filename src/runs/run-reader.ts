@@ -4,10 +4,12 @@ import { Hint } from "../internal/hint.js";
 import { runGone, whyGone, type Gone } from "./gone.js";
 import type { RunEvent } from "../run-event.js";
 import { isFinished, type RunWatch } from "./run-watch.js";
-import type { EventLog, RunLedger, RunRecord } from "../store/store.js";
+import type { EventLog, EventPage, RunLedger, RunRecord } from "../store/store.js";
 
 /** How many events are taken from the log at a time. */
 const PAGE_SIZE = 256;
+
+const NOTHING: EventPage = { events: [], last: 0, trimmed: false };
 
 export interface RunReaderSource {
   readonly runs: RunLedger;
@@ -120,7 +122,9 @@ export class RunReader implements AsyncIterableIterator<RunEvent, undefined> {
       const end = this.#knownEnd();
       if (end !== undefined) return this.#finish(finishedEvent(end, this.#after + 1));
       this.#hint.clear();
-      const page = await events.read(this.#threadId, this.#runId, { after: this.#after, limit: PAGE_SIZE });
+      const page = watch.isUntold(this.#threadId, this.#runId)
+        ? NOTHING
+        : await events.read(this.#threadId, this.#runId, { after: this.#after, limit: PAGE_SIZE });
       if (this.#isDone()) return undefined;
       if (page.trimmed) throw this.#trimmed();
       const first = page.events[0];

@@ -51,6 +51,8 @@ export interface RunWatchOptions {
   readonly clock: Clock;
   /** Whether the run is at work in this process. */
   readonly isActive: (threadId: string, runId: string) => boolean;
+  /** Whether it is, and its log has nothing of it yet. */
+  readonly isUntold: (threadId: string, runId: string) => boolean;
   /** A run may be claimable. */
   readonly onQueue: () => void;
   /** The status or the stop mark of a run may have changed. */
@@ -133,6 +135,11 @@ export class RunWatch {
     const run = await this.#options.runs.get(threadId, runId);
     if (watched !== undefined && run !== undefined && !isFinished(run)) this.#hasSeen(watched);
     return run;
+  }
+
+  /** Whether the log has surely nothing of the run yet: what comes is told to who watches the log. */
+  isUntold(threadId: string, runId: string): boolean {
+    return this.#options.isUntold(threadId, runId);
   }
 
   /** Submits a run; gives it as the ledger accepted it, or as it has ended here before that was known. */

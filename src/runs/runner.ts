@@ -66,6 +66,7 @@ interface ActiveRun {
   done: Promise<void>;
   /** Whether its end is being written: hints of that are not news. */
   ending: boolean;
+  writer: EventWriter | undefined;
 }
 
 /** Errors after which the run goes on elsewhere. */
@@ -85,6 +86,18 @@ export class Runner<TConfig extends object, TContext> {
 
   isActive(threadId: string, runId: string): boolean {
     return this.#active.get(threadId)?.claim.run.runId === runId;
+  }
+
+  /** Whether the run is at work here and no event of it has been stored yet. */
+  isUntold(threadId: string, runId: string): boolean {
+    const active = this.#active.get(threadId);
+    if (active?.claim.run.runId !== runId) return false;
+    // Of a first attempt nobody has written before this process.
+    return (
+      active.claim.run.attempt <= 1 &&
+      (active.writer?.lastSeq ?? 0) === 0 &&
+      active.writer?.failure === undefined
+    );
   }
 
   /** A run's status or stop mark may have changed. */
@@ -129,6 +142,7 @@ export class Runner<TConfig extends object, TContext> {
       },
       done: Promise.resolve(),
       ending: false,
+      writer: undefined,
     };
     this.#active.set(threadId, active);
     active.done = this.#execute(active, claimedAt).finally(() => {
@@ -201,6 +215,7 @@ export class Runner<TConfig extends object, TContext> {
     const builder = new SummaryBuilder();
     const journal = await this.#journalOf(claim, builder);
     const { writer } = journal;
+    active.writer = writer;
     const progress: RunProgress = { undone: claim.undo.length === 0, started: false };
     let agent: SessionAgent<TConfig, TContext> | undefined;
     let settlement: Settlement;

@@ -109,6 +109,7 @@ it("a log that is behind the record for a look is not taken for one that has for
     runs,
     clock: systemClock,
     isActive: () => false,
+    isUntold: () => false,
     onQueue: () => undefined,
     onRun: () => undefined,
   });
