@@ -42,10 +42,12 @@ const BOUNDARIES: readonly Boundary[] = [
   { at: "put:after#4", what: "the last checkpoint written", ...once },
   { at: "finish:before", what: "all done but the ledger's record", ...once },
   { at: "finish:after", what: "all done and recorded", ...once },
-  // These two last: a process that is held in a claim claims nothing else.
   { at: "claim:after", what: "claimed, nothing begun", ...once },
-  { at: "submit:after", what: "accepted, not claimed, the client not told", ...once },
+  { at: "submit:after", what: "accepted, and claimed with that, the client not told", ...once },
 ];
+
+/** Where a run is held that its submit has claimed, before its client is told. */
+const heldInSubmit: ReadonlySet<GateName> = new Set(["claim:after", "submit:after"]);
 
 function programOf(run: string): Program {
   return { run, rounds: [["alpha", "beta"]] };
@@ -67,11 +69,9 @@ onEachEngine("kill -9 of the owner", (engine) => {
         const session = { sessionId: at, userId: "u" };
         const held = cluster.gates.hold(at, at);
         const sent = owner.call("chat", { ...session, runId: at, message: JSON.stringify(programOf(at)) });
-        // The last one is held before it is told.
         sent.catch(() => undefined);
-        if (at !== "submit:after") await sent;
+        if (!heldInSubmit.has(at)) await sent;
         waiting.push(held.reached);
-        if (at === "claim:after") await held.reached;
       }
       await Promise.all(waiting);
       // The sibling of a tool that is held has ended, and the ledger's own record of the last one is read.
@@ -79,11 +79,14 @@ onEachEngine("kill -9 of the owner", (engine) => {
         await until(() => cluster.effects(run).some(({ tool }) => tool === "beta"));
         await until(() => cluster.steps("writes").filter(({ runId }) => runId === run).length >= 3);
       }
-      // Behind each of them waits a second message.
+      // Behind each of them waits a second message, accepted by the one that lives or by the one that dies; not by that
+      // where it is held in the submit of the first, behind which the session's next one waits.
       const next = await cluster.add();
-      for (const { at } of BOUNDARIES) {
+      for (const [index, { at }] of BOUNDARIES.entries()) {
         const run = `${at} again`;
-        await cluster.send({ sessionId: at, userId: "u", runId: run, program: { run, rounds: [] } }, next);
+        const ref = { sessionId: at, userId: "u", runId: run };
+        const taker = index % 2 === 1 || heldInSubmit.has(at) ? next : owner;
+        await cluster.send({ ...ref, program: { run, rounds: [] } }, taker);
       }
       const inModel = cluster.read(
         { sessionId: "model:0", userId: "u", runId: "model:0" },

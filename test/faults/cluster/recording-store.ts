@@ -57,6 +57,10 @@ export function recordingStore(
     }),
   });
 
+  function claimed({ lease, run: { runId, attempt } }: Claim, start: number): void {
+    record({ kind: "step", worker, start, end: now(), step: "claim", ...of(lease), runId, attempt });
+  }
+
   function recordingRuns(target: RunLedger): RunLedger {
     return over(target, {
       submit: async (submission: Submission) => {
@@ -66,17 +70,17 @@ export function recordingStore(
           () => target.submit(submission),
           ({ created }) => ({ created }),
         );
+        if (submitted.claim !== undefined) claimed(submitted.claim, now());
         await gate("submit:after", runId);
+        if (submitted.claim !== undefined) await gate("claim:after", runId);
         return submitted;
       },
       claim: async (request) => {
         const start = now();
         const claim: Claim | undefined = await target.claim(request);
         if (claim === undefined) return undefined;
-        const { lease, run } = claim;
-        const { runId, attempt } = run;
-        record({ kind: "step", worker, start, end: now(), step: "claim", ...of(lease), runId, attempt });
-        await gate("claim:after", runId);
+        claimed(claim, start);
+        await gate("claim:after", claim.run.runId);
         return claim;
       },
       finish: async (lease, runId, completion) => {
