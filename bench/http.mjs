@@ -10,7 +10,7 @@ import { installPeers, peerVersions } from "./support/peers.mjs";
 import { putBurst, putLoad, startClients, startServer } from "./support/servers.mjs";
 
 export const title = "How does it do over HTTP, and how do others?";
-export const minutes = 26;
+export const minutes = 18;
 
 /** What ratios are to. */
 const REFERENCE = "hand-written Express route";
@@ -46,7 +46,7 @@ const MORE = [
 /** Messages to one session at once. */
 const BURST = 8;
 
-const rounds = ({ quick }) => (quick ? { all: 1, more: 1 } : { all: 3, more: 1 });
+const rounds = ({ quick }) => (quick ? { all: 1, more: 1 } : { all: 2, more: 1 });
 const size = (point, { quick }) =>
   quick ? { ...point, sessions: Math.min(point.sessions, 2 * point.clients), turns: 2 } : point;
 

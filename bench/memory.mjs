@@ -55,7 +55,7 @@ export async function run({ quick = false, progress = () => {} } = {}) {
 const mb = (bytes) => (bytes / 1e6).toFixed(0);
 
 export function report({ characters, stored, conversations, users }) {
-  const { sessions, turns, heap, usage, rss } = conversations;
+  const { sessions, turns, heap, usage, rss, rested } = conversations;
   const allowed = 1.5 * characters + 1024;
   return `A stored turn of ${characters} characters (half the user's, half the model's, each text of its own) takes ${whole(stored.bytesPerTurn)} bytes of heap: the
 growth from turn ${SETTLED} to turn ${LONG} of ${whole(stored.sessions)} sessions, with no live objects, events and older runs kept beside it. One and
@@ -70,7 +70,12 @@ ${table(
 )}
 
 By its own count the store has ${mb(usage.bytes)} MB of conversations and runs then, and ${mb(usage.eventBytes)} MB of events; the whole process ${mb(rss)} MB
-resident, after ${whole(sessions * turns)} turns as fast as they went.
+resident, after ${whole(sessions * turns)} turns as fast as they went. ${
+    rested === undefined
+      ? ""
+      : `Ten minutes later, when finished runs and their events are forgotten, the conversations
+with their agents and live objects take ${mb(rested)} MB, ${figure(rested / sessions / 1024)} KB each.`
+  }
 
 So many users answered at once, each a token every 100 ms; heap and resident memory beside those of the process before the
 first of them came.

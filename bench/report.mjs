@@ -3,6 +3,7 @@
  * hand. What is said about a question stands in the question's own file.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { goals } from "./goals.mjs";
 import { QUESTIONS } from "./questions.mjs";
 import { table } from "./support/format.mjs";
 
@@ -46,6 +47,8 @@ the machine: compare within a table only. The model answers at once or at a stat
 everything but the model. [results.json](results.json) holds the numbers behind tables and charts.
 
 ${table(["question", "command", "minutes"], summaries)}
+
+${goals(results)}
 
 ${sections.join("\n\n")}
 `,

@@ -1,4 +1,7 @@
-/** Fills a store in memory turn by turn and answers with the heap on the way. Start with --expose-gc. */
+/**
+ * Fills a store in memory turn by turn and answers with the heap on the way, and once the store has forgotten the finished
+ * runs, as it does when they are ten minutes old. Start with --expose-gc.
+ */
 import { ChatService, memoryStore } from "agent-sessions";
 import { heapUsed } from "../support/measure.mjs";
 import { InstantModel } from "../support/model.mjs";
@@ -17,7 +20,15 @@ class OwnTextModel extends InstantModel {
   }
 }
 
-const store = memoryStore(options);
+/** By how much the store's clock is put forward. */
+let aheadMs = 0;
+const clock = {
+  now: () => Date.now() + aheadMs,
+  monotonic: () => performance.now() + aheadMs,
+  setTimeout: (callback, ms) => setTimeout(callback, ms).unref(),
+  clearTimeout,
+};
+const store = memoryStore({ ...options, clock });
 const chat = await ChatService.create({
   model: new OwnTextModel(),
   tools: [],
@@ -44,5 +55,11 @@ for (let turn = 1; turn <= turns; turn += 1) {
   if (turn === 1 || turn % every === 0) heap[turn] = (await heapUsed()) - before;
 }
 const { usage } = store;
-if (usage.sessions !== sessions) throw new Error(`Expected ${sessions} sessions, got ${usage.sessions}`);
-process.send({ measured: true, sessions, turns, heap, usage, rss: process.memoryUsage().rss });
+const { rss } = process.memoryUsage();
+aheadMs = 11 * 60_000;
+await store.sweep();
+const rested = (await heapUsed()) - before;
+if (store.usage.sessions !== sessions) {
+  throw new Error(`Expected ${sessions} sessions, got ${store.usage.sessions}`);
+}
+process.send({ measured: true, sessions, turns, heap, usage, rss, rested });

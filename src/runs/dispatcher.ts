@@ -117,10 +117,12 @@ export class Dispatcher<TConfig extends object, TContext> {
   /** A run has been submitted here: if there is no room for it, others are told. */
   submitted(isTaken: () => boolean): void {
     if (this.#options.runs.announce === undefined) return;
-    // The submit's own hint has begun a look.
-    void (this.#looking ?? Promise.resolve()).then(() => {
-      if (this.#full && !isTaken()) this.#announce();
-    });
+    // The room that submits had kept may serve it yet, and its own hint has begun a look.
+    void Promise.all(this.#submits)
+      .then(() => this.#looking)
+      .then(() => {
+        if (this.#full && !isTaken()) this.#announce();
+      });
   }
 
   /** Claims nothing more; resolves when what was being claimed has been started or given back. */

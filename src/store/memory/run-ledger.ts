@@ -314,9 +314,10 @@ export class MemoryRunLedger implements RunLedger {
     if (runId !== undefined && session.running?.record.runId !== runId) throw leaseLost(lease);
   }
 
-  /** The number of the last event of a run that has ended. */
+  /** The number of the last event of a run that has ended; of a session that is being deleted there are none to miss. */
   endOf(threadId: string, runId: string): number | undefined {
-    return this.#state.sessions.get(threadId)?.runs?.get(runId)?.record.lastSeq;
+    const session = this.#state.sessions.get(threadId);
+    return session?.tombstone === true ? undefined : session?.runs?.get(runId)?.record.lastSeq;
   }
 
   /** How many sessions the ledger knows. */
