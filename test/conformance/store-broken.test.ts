@@ -5,6 +5,7 @@ import type { Break } from "../support/broken-stores/break.js";
 import { brokenAlong, goingAlong } from "../support/broken-stores/along.js";
 import { carelessParts } from "../support/broken-stores/careless-parts.js";
 import { disorderlyLedgers } from "../support/broken-stores/disorderly-ledgers.js";
+import { handingOut } from "../support/broken-stores/handing-out.js";
 import { brokenLedgers } from "../support/broken-stores/ledgers.js";
 import { rememberingLedgers } from "../support/broken-stores/remembering-ledgers.js";
 import { brokenParts } from "../support/broken-stores/other-parts.js";
@@ -29,6 +30,7 @@ const broken = {
   ...brokenLedgers,
   ...rememberingLedgers,
   ...disorderlyLedgers,
+  ...handingOut,
   ...brokenParts,
   ...carelessParts,
   ...brokenAlong,
