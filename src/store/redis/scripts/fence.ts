@@ -58,11 +58,15 @@ local function fence(thread, epoch, owner, run)
 end
 `;
 
-/** `now()`: the engine's time in milliseconds. */
+/** `now()`: the engine's time in milliseconds, the same for all of a script. */
 export const time = `
+local the_time
 local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not the_time then
+    local t = redis.call('TIME')
+    the_time = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return the_time
 end
 `;
 
