@@ -312,7 +312,8 @@ export const checkpointRules = rulesOf(["checkpointer", "runs"], {
       expectEqual(await saver.hasMessage(nowhere, "m0"), false, "m0 in an unknown thread");
     }
     await forks(bench).restore(lease, "t2");
-    const left = await Promise.all(["m1", "m2"].map((id) => forks(bench).hasMessage?.(lease, id)));
+    const saver = forks(bench);
+    const left = [await saver.hasMessage?.(lease, "m1"), await saver.hasMessage?.(lease, "m2")];
     expectEqual(left, [true, false], "m1 and m2 once the conversation is back to before t2");
   },
 

@@ -32,7 +32,7 @@ async function counting(
     if (text === "fail") throw new Error("no answer");
     return text === "act" ? { toolCalls: [{ name: "act", args: {} }] } : `${text} #${String(index)}`;
   });
-  return { chat: await createChat({ ...options, model } as CreateChatOptions), asked };
+  return { chat: await createChat({ ...options, model }), asked };
 }
 
 async function history(chat: Chat): Promise<(readonly [id: string, content: unknown])[]> {
@@ -237,7 +237,7 @@ describe("where nothing can be gone back to, it is as it was", () => {
       await Promise.resolve();
     };
     const { chat } = customChat(agents(stream, { conversation }));
-    return { chat: chat as unknown as Chat, given };
+    return { chat: chat, given };
   }
 
   function conversationOf(turns: readonly Turn[], restored: string[] = []): Conversation {
