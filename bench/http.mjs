@@ -60,7 +60,9 @@ export async function run({ quick = false, progress = () => {}, only = () => tru
   const clients = startClients();
   try {
     for (let round = 0; round < all; round += 1) {
-      for (const name of Object.keys(CONTESTANTS).filter(only)) {
+      const names = Object.keys(CONTESTANTS).filter(only);
+      // Machines slow down and recover: who comes after whom is not to decide.
+      for (const name of round % 2 === 0 ? names : names.reverse()) {
         progress(`${name}, round ${round + 1} of ${all}`);
         const points = [...POINTS, ...(round < more && compared.includes(name) ? MORE_POINTS : [])];
         let server;

@@ -81,11 +81,13 @@ function onPaper(rows, name) {
 
 export function report({ clients, tokens, rows }) {
   const names = [...new Set(rows.map(({ name }) => name))];
+  const alone = names.includes(NO_ENGINE.name)
+    ? " The first rows share nothing else: by so much the CPU of a turn grows where processes only have caches and cores in common."
+    : "";
   return `Processes on one engine, each with ${clients} clients that ask turn after turn in sessions of their own, ${tokens} tokens at once: turns
 of a window of seconds, medians of rounds on fresh engines. Processes and engine share the cores of this machine: where the
 columns of cores add up to all that it has, turns/s cannot grow, and CPU and commands per turn tell what more machines would
-bring. The first rows share nothing else: by so much the CPU of a turn grows where processes only have their caches and
-cores in common. Commands are what the clients of the engine send: statements of Postgres, commands of Redis (a script is one).
+bring.${alone} Commands are what the clients of the engine send: statements of Postgres, commands of Redis (a script is one).
 
 ${table(
   [
