@@ -97,10 +97,6 @@ export class EventFollowers {
       if (run.threadId === threadId) this.changed(threadId, run.runId);
   }
 
-  allChanged(): void {
-    for (const run of [...this.#runs.values()]) this.changed(run.threadId, run.runId);
-  }
-
   read(threadId: string, runId: string, after: number, limit: number): EventPage | Promise<EventPage> {
     const run = this.#runs.get(keyOf(threadId, runId));
     if (run === undefined) return this.#options.read(threadId, runId, after, limit);

@@ -100,7 +100,7 @@ describe("EventFollowers", () => {
     expect(onFirst).toHaveBeenCalledTimes(1);
     followers.appended("s", "r", events(1, 1));
     expect(listener).toHaveBeenCalledTimes(2);
-    followers.allChanged();
+    for (const thread of ["s", "t"]) followers.threadChanged(thread);
     expect(listener).toHaveBeenCalledTimes(5);
     for (const stop of [...stops, ...stops]) stop();
     expect(off).toHaveBeenCalledTimes(1);
